@@ -1,0 +1,1 @@
+"""Rows: tables, the life of a study, the audit trail."""

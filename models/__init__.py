@@ -1,0 +1,1 @@
+"""Tensors: the detectors, one family a file."""

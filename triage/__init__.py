@@ -1,0 +1,1 @@
+"""Medicine: the pipeline, one verb a file, and the nouns that travel between them."""

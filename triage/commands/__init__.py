@@ -1,0 +1,1 @@
+"""Doors: one file per command that is more than a few lines."""

@@ -1,0 +1,102 @@
+"""Errors whose class is their consequence, and the coded reasons a study can be given.
+
+An error message never holds a value from a data set: only keywords, codes, counts and UIDs,
+because it ends up in the transition log.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """Why a study was not analysed, held or failed: a code for machines, a sentence for people."""
+
+    code: str
+    """Key of REASONS."""
+    detail: str = ""
+    """One plain sentence without patient data."""
+
+    @property
+    def meaning(self) -> str:
+        """Give the code's meaning in words."""
+        return REASONS[self.code].meaning
+
+    def __str__(self) -> str:
+        return f"{self.code}: {self.detail or self.meaning}"
+
+
+@dataclass(frozen=True, slots=True)
+class ReasonCode:
+    """A coded reason. ``dicom`` is its nearest code of CID 9300 (scheme DCM), for the report."""
+
+    meaning: str
+    dicom: tuple[str, str]
+
+
+_WRONG_FORMAT = ("110521", "Objects incorrectly formatted")
+_WRONG_TYPE = ("110522", "Object Types not supported")
+_INCOMPLETE = ("110523", "Object Set incomplete")
+_NO_RESOURCE = ("110527", "Resource inadequate")
+_UNSPECIFIED = ("110513", "Discontinued for unspecified reason")
+
+REASONS: Final[dict[str, ReasonCode]] = {
+    "no-image": ReasonCode("The study holds no image", _WRONG_TYPE),
+    "no-route": ReasonCode("No route takes this kind of study", _WRONG_TYPE),
+    "no-series": ReasonCode("No series of the study fits its route", _WRONG_TYPE),
+    "no-detector": ReasonCode("No trained detector for this kind of study", _WRONG_TYPE),
+    "uncalibrated": ReasonCode("No calibration for this kind of study", _NO_RESOURCE),
+    "header": ReasonCode("A header lacks what the analysis needs", _WRONG_FORMAT),
+    "pixel-data": ReasonCode("Pixel data could not be decoded", _WRONG_FORMAT),
+    "resource-limit": ReasonCode("Decoding would exceed the resource limit", _NO_RESOURCE),
+    "incomplete": ReasonCode("The series is incomplete", _INCOMPLETE),
+    "unparsable": ReasonCode("The file is not a readable DICOM instance", _WRONG_FORMAT),
+    "no-patient": ReasonCode("Patient ID is missing", _WRONG_FORMAT),
+    "identity-conflict": ReasonCode("One study with two patients", _UNSPECIFIED),
+    "content-conflict": ReasonCode("One SOP Instance UID with two contents", _UNSPECIFIED),
+    "corrupt": ReasonCode("A stored file changed on disk", _UNSPECIFIED),
+    "crashed": ReasonCode("Processing crashed repeatedly", _UNSPECIFIED),
+    "gave-up": ReasonCode("Gave up after repeated attempts", _UNSPECIFIED),
+    "refused": ReasonCode("The destination refused the report", _UNSPECIFIED),
+    "internal": ReasonCode("An internal error", _UNSPECIFIED),
+}
+
+
+class TriageError(Exception):
+    """Anything this product raises on purpose."""
+
+
+class CodedError(TriageError):
+    """An error that carries a coded reason."""
+
+    def __init__(self, code: str, detail: str = "") -> None:
+        self.reason = Reason(code, detail)
+        super().__init__(str(self.reason))
+
+
+class NotEligible(CodedError):
+    """Not ours to judge. Ordinary. The study becomes "not analysed" with this reason; no alarm."""
+
+
+class Held(CodedError):
+    """Identity or content is in doubt. The study waits for a person; no report leaves."""
+
+
+class Broken(CodedError):
+    """It will not get better by itself. The study becomes FAILED and visible."""
+
+
+class TryAgain(TriageError):
+    """The world was busy. Same state, later, with backoff; after the last attempt, FAILED."""
+
+
+class Refused(TriageError):
+    """An instance the listener does not accept. ``status`` is the C-STORE status (PS3.4 B.2.3)."""
+
+    def __init__(self, status: int, why: str) -> None:
+        self.status = status
+        super().__init__(why)
+
+
+class ConfigError(TriageError):
+    """The configuration is wrong. The message names the file, the key and what to write there."""

@@ -1,0 +1,110 @@
+"""What the pipeline says about a study: detections, a decision, documents, receipts."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from triage.errors import Reason
+from triage.study import Study
+
+
+class Outcome(StrEnum):
+    """What a study came to, in the words a reader sees."""
+
+    PENDING = "pending"
+    PRIORITISED = "prioritised"
+    NOT_PRIORITISED = "not prioritised"
+    NOT_ANALYSED = "not analysed"
+    HELD = "held"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Detector:
+    """Which algorithm spoke: enough to name it for ever (TID 4019, and the artifact's hash)."""
+
+    name: str
+    """The artifact's name, as routes name it."""
+    family: str
+    version: str
+    weights_sha256: str
+    artifact_sha256: str
+    """Over weights, card and calibration: identifies model and thresholds together."""
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """The healthy studies a p-value was taken against."""
+
+    stratum: str
+    """For example "DX/CHEST/adult"."""
+    n: int
+    fallback: tuple[str, ...]
+    """Strata tried before this one, most specific first; empty when the first one fitted."""
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Detection:
+    """One detector's word on one series."""
+
+    detector: Detector
+    calibration: Calibration
+    series_instance_uid: str
+    sop_instance_uids: tuple[str, ...]
+    """The instances whose pixels were analysed, in slice order."""
+    key_sop_instance_uid: str
+    """The instance with the highest score."""
+    score: float
+    """Raw, no unit, higher is stranger; comparable only within one detector."""
+    p_value: float
+    """Conformal, against the calibration studies of the stratum; in (0, 1]."""
+
+    @property
+    def rank(self) -> float:
+        """Give 1 - p: the share of healthy studies that looked less strange."""
+        return 1.0 - self.p_value
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """Where the study stands on the worklist and why."""
+
+    outcome: Outcome
+    priority: int
+    """0 is routine; higher is sooner."""
+    priority_name: str
+    sentence: str
+    """One plain sentence for the reader."""
+    because: Detection | None = None
+    reason: Reason | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Assessment:
+    """All that was found out about one generation of a study."""
+
+    study: Study
+    detections: tuple[Detection, ...]
+    decision: Decision
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """One object to send, built once; its bytes never change afterwards."""
+
+    kind: str
+    """Key of OUTPUTS."""
+    sop_class_uid: str
+    sop_instance_uid: str
+    content: bytes
+    """A whole Part 10 file."""
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What a destination answered to one document."""
+
+    sop_instance_uid: str
+    destination: str
+    status: int
+    """C-STORE status; 0x0000 and the 0xBxxx warnings mean stored (PS3.4 Table B.2-1)."""

@@ -1,0 +1,38 @@
+"""Structured logs: one JSON object (or one coloured line) an event, internal ids only."""
+
+import logging
+import sys
+from typing import Any
+
+import structlog
+
+
+def configure(service: str, *, as_json: bool, level: str = "INFO") -> None:
+    """Send every log line of this process to standard error, stamped with the service's name."""
+    shared: list[Any] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    renderer: Any = (
+        structlog.processors.JSONRenderer()
+        if as_json
+        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+    )
+    structlog.configure(
+        processors=[*shared, structlog.processors.format_exc_info, renderer]
+        if as_json
+        else [*shared, renderer],
+        wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level)),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=False,
+    )
+    structlog.contextvars.bind_contextvars(service=service)
+    # Libraries keep to errors: their warnings quote values from data sets.
+    logging.basicConfig(level=logging.ERROR, stream=sys.stderr, force=True)
+    logging.captureWarnings(capture=True)
+
+
+def get() -> Any:  # noqa: ANN401 - structlog's own type is a proxy without a public name
+    """Give the logger: ``log.get().info("study.delivered", study=id, ms=12)``."""
+    return structlog.get_logger()

@@ -1,0 +1,361 @@
+"""The site's nouns: read once from YAML and the environment, frozen, checked at the start.
+
+An error names the file and the key.
+
+Order, later wins: the packaged ``configs/``, the site's configuration folder (``--config``,
+``TRIAGE_CONFIG``, or ``STATE/configs``), then environment variables such as
+``TRIAGE__LISTENER__PORT=11113``.
+"""
+
+import os
+from functools import cached_property
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal, TypeVar
+
+import platformdirs
+import yaml
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PositiveFloat,
+    PositiveInt,
+    ValidationError,
+)
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from triage.errors import ConfigError
+
+DEFAULT_STATE: Final = Path(platformdirs.user_data_dir("triage"))
+PACKAGED: Final = Path(str(files("configs").joinpath("site.yaml"))).parent
+ENV_PREFIX: Final = "TRIAGE__"
+Model = TypeVar("Model", bound=BaseModel)
+
+
+class Frozen(BaseModel):
+    """A settings node: unknown keys are errors and nothing changes after the start."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+def _ae_title(value: str) -> str:
+    if not 1 <= len(value.strip()) <= 16 or not value.isascii() or "\\" in value:
+        msg = "an AE title has 1 to 16 ASCII characters and no backslash (PS3.5 6.2)"
+        raise ValueError(msg)
+    return value.strip()
+
+
+AETitle = Annotated[str, AfterValidator(_ae_title)]
+Port = Annotated[int, Field(ge=0, le=65535)]
+
+
+class Peer(Frozen):
+    """A calling application entity that may send to us."""
+
+    ae_title: AETitle
+    addresses: tuple[str, ...] = ()
+    """Allowed source addresses; empty means any."""
+
+
+class Listener(Frozen):
+    """The C-STORE SCP and its guards."""
+
+    host: str = "127.0.0.1"
+    port: Port = 11112
+    ae_title: AETitle = "TRIAGE"
+    check_called_ae_title: bool = True
+    peers: tuple[Peer, ...] | Literal["any"] = "any"
+    """Who may associate. "any" is for loopback use and the demo."""
+    max_associations: PositiveInt = 32
+    max_associations_per_address: PositiveInt = 8
+    max_pdu_bytes: PositiveInt = 131_072
+    max_associate_pdu_bytes: PositiveInt = 1_048_576
+    max_instance_bytes: PositiveInt = 4_294_967_296
+    connect_timeout_s: PositiveFloat = 5.0
+    """From TCP connect to a whole A-ASSOCIATE-RQ."""
+    pdu_timeout_s: PositiveFloat = 10.0
+    """From a PDU's first byte to its last, in all."""
+    idle_timeout_s: PositiveFloat = 30.0
+    min_free_bytes: PositiveInt = 1_073_741_824
+    """Below this much free space in the spool a C-STORE is answered 0xA700."""
+
+
+class Destination(Frozen):
+    """A PACS that receives our results by C-STORE."""
+
+    name: str
+    ae_title: AETitle
+    host: str
+    port: Port
+    outputs: tuple[str, ...] = ("structured_report",)
+    calling_ae_title: AETitle = "TRIAGE"
+    deadline_s: PositiveFloat = 30.0
+    """For one object, in all; then the sending process is killed."""
+
+
+class Database(Frozen):
+    """Where the rows are. Empty url means SQLite in the state folder."""
+
+    url: str = ""
+
+
+class Broker(Frozen):
+    """Celery's Redis. Empty url means local worker processes without a broker."""
+
+    url: str = ""
+
+
+class Work(Frozen):
+    """Leases, attempts and the pace of the loops."""
+
+    lease_s: PositiveFloat = 30.0
+    """Renewed by a heartbeat while a worker lives."""
+    wall_limit_s: PositiveFloat = 900.0
+    """A step running longer ends its process."""
+    max_attempts: PositiveInt = 3
+    """Crashes or expired leases before a study is failed."""
+    max_deliveries: PositiveInt = 400
+    """Attempts to send before a report is failed: about 72 hours with the longest wait."""
+    retry_first_s: PositiveFloat = 10.0
+    retry_longest_s: PositiveFloat = 600.0
+    poll_s: PositiveFloat = 0.1
+    reconcile_s: PositiveFloat = 2.0
+    republish_s: PositiveFloat = 30.0
+    overdue_after_s: PositiveFloat = 900.0
+    cpu_workers: PositiveInt = 1
+    gpu_workers: PositiveInt = 1
+    out_workers: PositiveInt = 1
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+
+
+class Decode(Frozen):
+    """Limits of the child process that touches pixel data."""
+
+    max_pixels: PositiveInt = 2_000_000_000
+    """Rows x Columns x Frames x Samples of one series."""
+    max_memory_bytes: PositiveInt = 4_294_967_296
+    max_seconds: PositiveFloat = 120.0
+
+
+class Completeness(Frozen):
+    """How long a study must be quiet before it is taken as complete."""
+
+    quiet_s: PositiveFloat = 30.0
+    quiet_s_by_modality: dict[str, PositiveFloat] = {}
+
+
+class Web(Frozen):
+    """The worklist's server."""
+
+    host: str = "127.0.0.1"
+    port: Port = 8080
+    session_idle_s: PositiveFloat = 900.0
+    session_absolute_s: PositiveFloat = 43_200.0
+    secure_cookies: bool = False
+    """True behind TLS; adds Secure and the __Host- prefix."""
+
+
+class IntendedUse(Frozen):
+    """``triage`` marks no location anywhere; ``research`` may, under a banner."""
+
+    mode: Literal["triage", "research"] = "triage"
+
+
+class Reporting(Frozen):
+    """What is written into the reports."""
+
+    manufacturer: str = "Triage"
+    institution_name: str = ""
+    not_analysed: bool = False
+    """Also send a report for studies that were not analysed."""
+
+
+class Site(BaseSettings):
+    """site.yaml, over which environment variables win."""
+
+    model_config = SettingsConfigDict(
+        frozen=True, extra="forbid", env_prefix=ENV_PREFIX, env_nested_delimiter="__"
+    )
+
+    listener: Listener = Listener()
+    destinations: tuple[Destination, ...] = ()
+    database: Database = Database()
+    broker: Broker = Broker()
+    work: Work = Work()
+    decode: Decode = Decode()
+    completeness: Completeness = Completeness()
+    web: Web = Web()
+    intended_use: IntendedUse = IntendedUse()
+    reporting: Reporting = Reporting()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003 - the names are pydantic-settings'
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Let the environment win over the file."""
+        return env_settings, init_settings
+
+
+class When(Frozen):
+    """Conditions on a series; every one that is given must hold. Values are upper case."""
+
+    modality: tuple[str, ...] = ()
+    body_part: tuple[str, ...] = ()
+    """Matched against Body Part Examined; "" matches a missing one."""
+    description_any: tuple[str, ...] = ()
+    """Words of which one must occur in the study, series or protocol description, where the
+    body part is missing."""
+    min_age_years: float | None = None
+    max_age_years: float | None = None
+
+
+class Route(Frozen):
+    """Which series go to which detectors."""
+
+    name: str
+    when: When
+    require: tuple[str, ...] = ()
+    """Names of RULES; the first that fails is the series' reason."""
+    recipe: str
+    detectors: tuple[str, ...] = ()
+    """Artifact names. Empty: such a study is "not analysed: no detector"."""
+
+
+class Routes(Frozen):
+    """routes.yaml: the first route whose ``when`` fits a series takes it."""
+
+    routes: tuple[Route, ...]
+
+
+class Level(Frozen):
+    """One step of the policy: at this p-value or below, this priority."""
+
+    name: str
+    p_at_most: Annotated[float, Field(gt=0, lt=1)]
+    priority: PositiveInt
+
+
+class Policy(Frozen):
+    """policy.yaml: levels from rarest to commonest."""
+
+    levels: tuple[Level, ...]
+    min_calibration_n: PositiveInt = 50
+    """Fewer healthy studies than this and the stratum is not scored."""
+    promote_after_s: PositiveFloat = 14_400.0
+    """A study that has waited longer is listed above routine, whatever its score."""
+
+
+class Recipe(Frozen):
+    """How pixels become a volume. The order of operations is code, not configuration."""
+
+    name: str
+    kind: Literal["projection", "volume"]
+    window: Literal["voi", "fixed", "percentiles"] = "percentiles"
+    """voi: the header's VOI LUT or window, then its range; fixed: ``window_range``."""
+    window_range: tuple[float, float] | None = None
+    """In the modality's unit: HU for CT."""
+    percentiles: tuple[float, float] = (0.5, 99.5)
+    orientation: str | None = None
+    """Three letters, MONAI's axcodes, for volumes: "LPS"."""
+    spacing_mm: tuple[PositiveFloat, PositiveFloat, PositiveFloat] | None = None
+    crop: Literal["none", "foreground", "square"] = "none"
+    size_px: tuple[PositiveInt, PositiveInt]
+    """Rows, columns of each slice given to the detector."""
+    min_slices: PositiveInt = 1
+    max_slices: PositiveInt = 512
+
+
+class Settings(Frozen):
+    """Everything the processes are told, and the state folder they share."""
+
+    state: Path
+    config: Path
+    site: Site
+    routes: Routes
+    policy: Policy
+    recipes: dict[str, Recipe]
+
+    @property
+    def spool(self) -> Path:
+        """Give the folder of received bytes."""
+        return self.state / "spool"
+
+    @property
+    def secrets(self) -> Path:
+        """Give the folder of key files, mode 0700."""
+        return self.state / "secrets"
+
+    @cached_property
+    def database_url(self) -> str:
+        """Give SQLAlchemy's URL; SQLite in the state folder unless the site names another."""
+        return self.site.database.url or f"sqlite:///{self.state / 'triage.sqlite'}"
+
+    @property
+    def artifacts(self) -> tuple[Path, ...]:
+        """Give the folders searched for trained artifacts: the site's own, then those that ship."""
+        return (self.state / "artifacts", Path(str(files("models").joinpath("zoo"))))
+
+
+def load(state: Path | None = None, config: Path | None = None) -> Settings:
+    """Read, merge and check the whole configuration.
+
+    Raises:
+        ConfigError: a file is missing, is no YAML, or a key is unknown or wrong.
+    """
+    state = (state or Path(os.environ.get("TRIAGE_STATE", DEFAULT_STATE))).expanduser().absolute()
+    config = _config_folder(state, config)
+    return Settings(
+        state=state,
+        config=config,
+        site=_parse(Site, config, "site.yaml"),
+        routes=_parse(Routes, config, "routes.yaml"),
+        policy=_parse(Policy, config, "policy.yaml"),
+        recipes={
+            path.stem: _parse(Recipe, path.parent, path.name, {"name": path.stem})
+            for path in sorted(_folder(config, "recipes").glob("*.yaml"))
+        },
+    )
+
+
+def _config_folder(state: Path, config: Path | None) -> Path:
+    if config is None and (named := os.environ.get("TRIAGE_CONFIG")):
+        config = Path(named)
+    if config is None:
+        return state / "configs" if (state / "configs").is_dir() else PACKAGED
+    if not config.is_dir():
+        msg = (
+            f"no configuration folder at {config}; copy the packaged one with `triage config init`"
+        )
+        raise ConfigError(msg)
+    return config.absolute()
+
+
+def _folder(config: Path, name: str) -> Path:
+    return config / name if (config / name).is_dir() else PACKAGED / name
+
+
+def _parse(
+    model: type[Model], folder: Path, name: str, given: dict[str, Any] | None = None
+) -> Model:
+    path = folder / name if (folder / name).is_file() else PACKAGED / name
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        return model(**{**content, **(given or {})})
+    except OSError as why:
+        msg = f"cannot read {path}: {why.strerror}"
+        raise ConfigError(msg) from None
+    except yaml.YAMLError as why:
+        msg = f"{path} is not valid YAML: {str(why).splitlines()[0]}"
+        raise ConfigError(msg) from None
+    except ValidationError as why:
+        first = why.errors(include_input=False, include_url=False)[0]
+        key = ".".join(str(part) for part in first["loc"])
+        msg = f"{path}: {key}: {first['msg']} ({why.error_count()} wrong); see `triage config show`"
+        raise ConfigError(msg) from None

@@ -1,0 +1,1 @@
+"""Time: who runs which step when."""
