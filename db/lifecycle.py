@@ -1,0 +1,231 @@
+"""The only writer of a study's state: claim, renew, advance, postpone, reopen, bury.
+
+A claim is a lease (by the database's clock) plus a fence number that grows with every claim and
+every arrival. Results are written in the transaction of ``advance``, which moves nothing unless
+state and fence are still the claim's: a stale worker's rows roll back and nobody is alarmed.
+"""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import CursorResult, Update, or_, select, update
+from sqlalchemy.orm import Session
+
+from db.engine import now
+from db.states import ARROWS, FINAL, StudyState
+from db.tables import StudyRow, TransitionRow
+
+
+class StaleStudyError(Exception):
+    """The study moved on under us; someone else has it. Nothing to do, nothing to fix."""
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A lease on one study in one state."""
+
+    study_id: int
+    state: StudyState
+    fence: int
+    owner: str
+
+
+def claim(
+    session: Session, study_id: int, *, owner: str, lease: timedelta, max_attempts: int
+) -> Claim | None:
+    """Lease the study in whatever working state it rests, if it is due and free; else None."""
+    at = now(session)
+    row = session.scalar(select(StudyRow).where(StudyRow.id == study_id).with_for_update())
+    if row is None or row.state in FINAL or row.due_at > at or row.attempts >= max_attempts:
+        return None
+    if row.leased_until is not None and row.leased_until > at:
+        return None
+    row.leased_until = at + lease
+    row.leased_by = owner
+    row.fence += 1
+    row.attempts += 1
+    session.flush()
+    return Claim(study_id, StudyState(row.state), row.fence, owner)
+
+
+def due(
+    session: Session, states: Collection[StudyState], *, limit: int, max_attempts: int
+) -> list[tuple[int, StudyState]]:
+    """Give the studies waiting to be claimed, urgent first, then the longest due."""
+    at = now(session)
+    rows = session.execute(
+        select(StudyRow.id, StudyRow.state)
+        .where(StudyRow.state.in_(states), StudyRow.due_at <= at)
+        .where(or_(StudyRow.leased_until.is_(None), StudyRow.leased_until <= at))
+        .where(StudyRow.attempts < max_attempts)
+        .order_by(StudyRow.priority.desc(), StudyRow.due_at)
+        .limit(limit)
+    )
+    return [(study_id, StudyState(state)) for study_id, state in rows]
+
+
+def renew(session: Session, held: Claim, lease: timedelta) -> bool:
+    """Extend the lease; False when the study is no longer ours."""
+    return _touch(session, _mine(held).values(leased_until=now(session) + lease))
+
+
+def still_held(session: Session, held: Claim) -> bool:
+    """Tell whether the claim's fence is still the study's."""
+    fence = session.scalar(
+        select(StudyRow.fence).where(StudyRow.id == held.study_id, StudyRow.state == held.state)
+    )
+    return fence == held.fence
+
+
+def advance(session: Session, held: Claim, new: StudyState, *, reason: str) -> None:
+    """Move a claimed study along one arrow, in the transaction that writes its result.
+
+    Raises:
+        StaleStudyError: the study is no longer this claim's; the caller's rows must roll back.
+        ValueError: there is no such arrow.
+    """
+    _check(held.state, new)
+    at = now(session)
+    moved = _touch(session, _mine(held).values(**_arrived(new, at, at)))
+    if not moved:
+        raise StaleStudyError(held.study_id)
+    _note(session, held.study_id, (held.state, new), reason=reason, actor=held.owner)
+
+
+def postpone(session: Session, held: Claim, *, wait: timedelta, reason: str) -> int:
+    """Give a claimed study back for later, same state; gives how often that has happened now."""
+    at = now(session)
+    row = session.scalar(
+        select(StudyRow)
+        .where(StudyRow.id == held.study_id, StudyRow.fence == held.fence)
+        .where(StudyRow.state == held.state)
+        .with_for_update()
+    )
+    if row is None:
+        raise StaleStudyError(held.study_id)
+    row.due_at = at + wait
+    row.leased_until = row.leased_by = row.published_at = None
+    row.attempts = 0
+    row.tries += 1
+    _note(session, held.study_id, (held.state, held.state), reason=reason, actor=held.owner)
+    return row.tries
+
+
+def release(session: Session, held: Claim) -> None:
+    """Give a claimed study back at once, as if it had not been claimed (a shutdown)."""
+    _touch(
+        session,
+        _mine(held).values(
+            leased_until=None, leased_by=None, published_at=None, attempts=StudyRow.attempts - 1
+        ),
+    )
+
+
+def move(
+    session: Session, row: StudyRow, new: StudyState, *, reason: str, actor: str, due_at: datetime
+) -> None:
+    """Move a study that nobody needs to have claimed: an arrival, a person, the reconciler.
+
+    ``row`` is locked by the caller. The fence grows, so a worker at it discards its result.
+    """
+    _check(StudyState(row.state), new)
+    at = now(session)
+    old = StudyState(row.state)
+    for name, value in _arrived(new, at, due_at).items():
+        setattr(row, name, value)
+    row.fence += 1
+    session.flush()
+    _note(session, row.id, (old, new), reason=reason, actor=actor)
+
+
+def touch(session: Session, row: StudyRow, *, due_at: datetime) -> None:
+    """Note a further arrival: due later, and whoever is assembling it must start again."""
+    row.due_at = due_at
+    row.leased_until = row.leased_by = row.published_at = None
+    row.fence += 1
+    row.attempts = 0
+    session.flush()
+
+
+def bury(session: Session, *, max_attempts: int, limit: int = 100) -> list[int]:
+    """Fail the studies whose last allowed attempt crashed; gives their ids."""
+    at = now(session)
+    rows = session.scalars(
+        select(StudyRow)
+        .where(StudyRow.state.not_in(FINAL), StudyRow.attempts >= max_attempts)
+        .where(or_(StudyRow.leased_until.is_(None), StudyRow.leased_until <= at))
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+    ).all()
+    for row in rows:
+        attempts = row.attempts
+        move(
+            session,
+            row,
+            StudyState.FAILED,
+            due_at=at,
+            actor="reconciler",
+            reason=f"crashed: {attempts} attempts in state {row.state} came to nothing",
+        )
+        row.outcome, row.reason_code = "failed", "crashed"
+        row.reason_detail = f"{attempts} attempts came to nothing"
+    return [row.id for row in rows]
+
+
+def failed_from(session: Session, study_id: int) -> StudyState:
+    """Give the state in which a FAILED study failed: where a retry resumes."""
+    old = session.scalar(
+        select(TransitionRow.old)
+        .where(TransitionRow.study_id == study_id, TransitionRow.new == StudyState.FAILED)
+        .order_by(TransitionRow.id.desc())
+        .limit(1)
+    )
+    return StudyState(old) if old is not None else StudyState.READY
+
+
+def _mine(held: Claim) -> Update:
+    return update(StudyRow).where(
+        StudyRow.id == held.study_id, StudyRow.state == held.state, StudyRow.fence == held.fence
+    )
+
+
+def _touch(session: Session, statement: Update) -> bool:
+    result = session.execute(statement.execution_options(synchronize_session=False))
+    assert isinstance(result, CursorResult)  # noqa: S101 - an UPDATE always gives one
+    return result.rowcount == 1
+
+
+def _check(old: StudyState, new: StudyState) -> None:
+    if (old, new) not in ARROWS:
+        msg = f"no arrow {old} -> {new}"
+        raise ValueError(msg)
+
+
+def _arrived(new: StudyState, at: datetime, due_at: datetime) -> dict[str, object]:
+    return {
+        "state": new,
+        "due_at": due_at,
+        "leased_until": None,
+        "leased_by": None,
+        "published_at": None,
+        "attempts": 0,
+        "tries": 0,
+        "settled_at": at if new in FINAL else None,
+    }
+
+
+def _note(
+    session: Session,
+    study_id: int,
+    arrow: tuple[StudyState, StudyState],
+    *,
+    reason: str,
+    actor: str,
+) -> None:
+    old, new = arrow
+    session.add(
+        TransitionRow(
+            study_id=study_id, old=old, new=new, reason=reason, actor=actor, at=now(session)
+        )
+    )
