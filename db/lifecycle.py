@@ -8,6 +8,7 @@ state and fence are still the claim's: a stale worker's rows roll back and nobod
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Final
 
 from sqlalchemy import CursorResult, Update, or_, select, update
 from sqlalchemy.orm import Session
@@ -15,6 +16,11 @@ from sqlalchemy.orm import Session
 from db.engine import now
 from db.states import ARROWS, FINAL, StudyState
 from db.tables import StudyRow, TransitionRow
+
+REOPENS: Final = frozenset(old for old, new in ARROWS if new == StudyState.RECEIVING) - {
+    StudyState.HELD
+}
+"""States a late instance reopens."""
 
 
 class StaleStudyError(Exception):
@@ -32,12 +38,18 @@ class Claim:
 
 
 def claim(
-    session: Session, study_id: int, *, owner: str, lease: timedelta, max_attempts: int
+    session: Session,
+    study_id: int,
+    states: Collection[StudyState],
+    *,
+    owner: str,
+    lease: timedelta,
+    max_attempts: int,
 ) -> Claim | None:
-    """Lease the study in whatever working state it rests, if it is due and free; else None."""
+    """Lease the study if it rests in one of ``states``, is due and is free; else None."""
     at = now(session)
     row = session.scalar(select(StudyRow).where(StudyRow.id == study_id).with_for_update())
-    if row is None or row.state in FINAL or row.due_at > at or row.attempts >= max_attempts:
+    if row is None or row.state not in states or row.due_at > at or row.attempts >= max_attempts:
         return None
     if row.leased_until is not None and row.leased_until > at:
         return None
@@ -93,23 +105,29 @@ def advance(session: Session, held: Claim, new: StudyState, *, reason: str) -> N
     _note(session, held.study_id, (held.state, new), reason=reason, actor=held.owner)
 
 
-def postpone(session: Session, held: Claim, *, wait: timedelta, reason: str) -> int:
-    """Give a claimed study back for later, same state; gives how often that has happened now."""
-    at = now(session)
-    row = session.scalar(
-        select(StudyRow)
-        .where(StudyRow.id == held.study_id, StudyRow.fence == held.fence)
-        .where(StudyRow.state == held.state)
-        .with_for_update()
-    )
-    if row is None:
-        raise StaleStudyError(held.study_id)
-    row.due_at = at + wait
-    row.leased_until = row.leased_by = row.published_at = None
-    row.attempts = 0
-    row.tries += 1
-    _note(session, held.study_id, (held.state, held.state), reason=reason, actor=held.owner)
+def tries(session: Session, held: Claim) -> int:
+    """Give how often this step has said "try again" since it began."""
+    row = session.get_one(StudyRow, held.study_id)
     return row.tries
+
+
+def postpone(session: Session, held: Claim, *, wait: timedelta, reason: str) -> None:
+    """Give a claimed study back for later, same state.
+
+    Raises:
+        StaleStudyError: the study is no longer this claim's.
+    """
+    given_back = {
+        "due_at": now(session) + wait,
+        "leased_until": None,
+        "leased_by": None,
+        "published_at": None,
+        "attempts": 0,
+        "tries": StudyRow.tries + 1,
+    }
+    if not _touch(session, _mine(held).values(**given_back)):
+        raise StaleStudyError(held.study_id)
+    _note(session, held.study_id, (held.state, held.state), reason=reason, actor=held.owner)
 
 
 def release(session: Session, held: Claim) -> None:
@@ -146,6 +164,54 @@ def touch(session: Session, row: StudyRow, *, due_at: datetime) -> None:
     row.fence += 1
     row.attempts = 0
     session.flush()
+
+
+def abandon(session: Session, owners: Collection[str]) -> int:
+    """End the leases of workers known to be dead; gives how many studies became free."""
+    freed = session.execute(
+        update(StudyRow)
+        .where(StudyRow.leased_by.in_(owners), StudyRow.state.not_in(FINAL))
+        .values(leased_until=None, leased_by=None, published_at=None)
+        .execution_options(synchronize_session=False)
+    )
+    assert isinstance(freed, CursorResult)  # noqa: S101 - an UPDATE always gives one
+    return freed.rowcount
+
+
+def lease_owners(session: Session) -> list[str]:
+    """Give everyone who holds a lease."""
+    owners = select(StudyRow.leased_by).where(StudyRow.leased_by.is_not(None)).distinct()
+    return [owner for owner in session.scalars(owners) if owner is not None]
+
+
+def publishable(
+    session: Session, *, after: timedelta, limit: int, max_attempts: int
+) -> list[tuple[int, StudyState]]:
+    """Mark and give the due studies that were not published lately, for a broker to carry."""
+    at = now(session)
+    rows = session.scalars(
+        select(StudyRow)
+        .where(StudyRow.state.not_in(FINAL), StudyRow.due_at <= at)
+        .where(or_(StudyRow.leased_until.is_(None), StudyRow.leased_until <= at))
+        .where(or_(StudyRow.published_at.is_(None), StudyRow.published_at <= at - after))
+        .where(StudyRow.attempts < max_attempts)
+        .order_by(StudyRow.priority.desc(), StudyRow.due_at)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+    ).all()
+    for row in rows:
+        row.published_at = at
+    return [(row.id, StudyState(row.state)) for row in rows]
+
+
+def unpublish(session: Session, study_ids: Collection[int]) -> None:
+    """Take back "published": the broker did not take the message."""
+    session.execute(
+        update(StudyRow)
+        .where(StudyRow.id.in_(study_ids))
+        .values(published_at=None)
+        .execution_options(synchronize_session=False)
+    )
 
 
 def bury(session: Session, *, max_attempts: int, limit: int = 100) -> list[int]:

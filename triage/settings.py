@@ -116,8 +116,8 @@ class Work(Frozen):
     """A step running longer ends its process."""
     max_attempts: PositiveInt = 3
     """Crashes or expired leases before a study is failed."""
-    max_deliveries: PositiveInt = 400
-    """Attempts to send before a report is failed: about 72 hours with the longest wait."""
+    max_tries: PositiveInt = 430
+    """Postponements before a study is failed: about 72 hours with the longest wait."""
     retry_first_s: PositiveFloat = 10.0
     retry_longest_s: PositiveFloat = 600.0
     poll_s: PositiveFloat = 0.1

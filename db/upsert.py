@@ -1,0 +1,18 @@
+"""Insert a row unless its key is already there, on both databases."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy import Table
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.orm import Session
+
+from db.base import Base
+
+
+def insert_once(session: Session, row: type[Base], values: Mapping[str, Any]) -> None:
+    """Insert ``values``; a row with the same unique key stays as it is."""
+    table = row.__table__
+    assert isinstance(table, Table)  # noqa: S101 - every mapped class here is one table
+    insert = sqlite.insert if session.get_bind().dialect.name == "sqlite" else postgresql.insert
+    session.execute(insert(table).values(**values).on_conflict_do_nothing())

@@ -1,0 +1,159 @@
+"""What a worker keeps warm: detectors, the decode child, the sending child, the site's key."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from functools import cached_property
+from importlib.metadata import version
+from typing import TYPE_CHECKING
+
+from triage.deliver import Sender
+from triage.outputs.context import ReportContext
+from triage.report import report
+
+from triage import log
+from triage.errors import NotEligible
+from triage.keys import site_key
+from triage.settings import Destination, Recipe, Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
+    from models.artifact import Artifact
+    from triage.preprocess.decoder import Decoder
+
+    from triage.finding import Assessment, Detection, Document, Receipt
+    from triage.study import Series, Study
+
+
+class Bench:
+    """One per worker process. Torch is imported only when a detector is first asked for."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._artifacts: dict[str, Artifact] = {}
+        self._destinations = {one.name: one for one in settings.site.destinations}
+
+    @property
+    def reports_not_analysed(self) -> bool:
+        """Tell whether the site wants a report for studies that were not analysed."""
+        return self._settings.site.reporting.not_analysed
+
+    def detect(self, study: Study, series: Series, name: str) -> Detection:
+        """Give one detector's word on one series, prepared as the detector was trained.
+
+        Raises:
+            NotEligible: the artifact is missing, or the study's stratum is not calibrated.
+        """
+        from triage.detect import detect, strata
+
+        from triage.preprocess.pipeline import preprocess
+
+        artifact = self.artifact(name)
+        recipe = Recipe.model_validate(artifact.card.recipe)
+        return detect(
+            preprocess(series, recipe, self.decoder),
+            series,
+            artifact,
+            strata(study, series),
+            min_n=self._settings.policy.min_calibration_n,
+        )
+
+    def artifact(self, name: str) -> Artifact:
+        """Give a trained detector, its checksums verified; it stays loaded.
+
+        Raises:
+            NotEligible: no artifact of that name is installed.
+        """
+        if name not in self._artifacts:
+            from models import artifact
+
+            folders = (folder / name for folder in self._settings.artifacts)
+            found = next((folder for folder in folders if folder.is_dir()), None)
+            if found is None:
+                code, detail = "no-detector", f"artifact {name} is not installed"
+                raise NotEligible(code, detail)
+            self._artifacts[name] = artifact.load(found)
+        return self._artifacts[name]
+
+    @cached_property
+    def decoder(self) -> Decoder:
+        """Give the resource-limited child that touches pixel data."""
+        from triage.preprocess.decoder import Decoder
+
+        return Decoder(self._settings.site.decode)
+
+    @cached_property
+    def _sender(self) -> Sender:
+        return Sender()
+
+    @cached_property
+    def _key(self) -> bytes:
+        return site_key(self._settings.secrets)
+
+    def report(
+        self, assessment: Assessment, former: Sequence[Document]
+    ) -> tuple[tuple[str, Document], ...]:
+        """Build what each destination asks for, once a kind; gives (destination, document)."""
+        site = self._settings.site
+        context = ReportContext(
+            site_key=self._key,
+            reporting=site.reporting,
+            mode=site.intended_use.mode,
+            software_version=version("triage"),
+            now=datetime.now(UTC),
+            former=tuple(former),
+        )
+        documents = {one.kind: one for one in report(assessment, site.destinations, context)}
+        return tuple(
+            (destination.name, documents[kind])
+            for destination in site.destinations
+            for kind in destination.outputs
+            if kind in documents
+        )
+
+    def deliver(self, document: Document, destination: str) -> Receipt:
+        """Send one document under a hard deadline.
+
+        Raises:
+            TryAgain: the destination was busy, silent or away.
+            Broken: the destination refused it for good, or is no longer configured.
+        """
+        return self._sender.deliver(document, self._destination(destination))
+
+    def _destination(self, name: str) -> Destination:
+        from triage.errors import Broken
+
+        if name not in self._destinations:
+            code, detail = "refused", f"destination {name} is no longer configured"
+            raise Broken(code, detail)
+        return self._destinations[name]
+
+    def warm(self, queues: Collection[str]) -> None:
+        """Load what the first study would otherwise wait for.
+
+        Raises:
+            BadArtifact: a detector named by the routes fails its checksums: do not start.
+        """
+        if "gpu" in queues:
+            self._warm_detectors()
+        if "out" in queues:
+            self._sender.warm()
+
+    def _warm_detectors(self) -> None:
+        from triage.outputs import structured_report
+
+        names = {name for route in self._settings.routes.routes for name in route.detectors}
+        for name in sorted(names):
+            try:
+                self.artifact(name)
+            except NotEligible as why:
+                log.get().warning("detector.missing", detector=name, why=str(why))
+        self.decoder.warm()
+        structured_report.warm()
+
+    def close(self) -> None:
+        """End the children."""
+        for name in ("decoder", "_sender"):
+            if name in self.__dict__:
+                self.__dict__[name].close()

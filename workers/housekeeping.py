@@ -1,0 +1,61 @@
+"""Housekeeping: free the leases of dead workers, bury what keeps crashing, seal the audit trail."""
+
+from sqlalchemy.exc import IntegrityError
+
+from db import audit, lifecycle
+from db.audit import MAJOR, Entry, Event
+from db.engine import Database
+from db.tables import StudyRow
+from triage import log
+from triage.settings import Settings
+from workers.lease import is_dead
+
+
+def keep(database: Database, settings: Settings) -> None:
+    """Do one round. Every part is harmless when another process does it too."""
+    free_the_dead(database)
+    bury(database, settings.site.work.max_attempts)
+    seal(database)
+
+
+def free_the_dead(database: Database) -> int:
+    """End the leases of workers on this host that no longer live; gives how many."""
+    with database.reading() as session:
+        dead = [name for name in lifecycle.lease_owners(session) if is_dead(name)]
+    if not dead:
+        return 0
+    with database.begin() as session:
+        freed = lifecycle.abandon(session, dead)
+    log.get().warning("lease.freed", studies=freed)
+    return freed
+
+
+def bury(database: Database, max_attempts: int) -> int:
+    """Fail the studies that crashed their last allowed attempt, with an audit row each."""
+    with database.begin() as session:
+        buried = lifecycle.bury(session, max_attempts=max_attempts)
+        for study_id in buried:
+            study = session.get_one(StudyRow, study_id)
+            entry = Entry(
+                event=Event.SECURITY_ALERT,
+                kind="study.failed",
+                action="U",
+                outcome=MAJOR,
+                actor="reconciler",
+                object_type="study",
+                object_id=study.study_instance_uid,
+                detail={"reason": "crashed", "attempts": max_attempts},
+            )
+            audit.record(session, entry)
+    for study_id in buried:
+        log.get().error("study.buried", study=study_id)
+    return len(buried)
+
+
+def seal(database: Database) -> int:
+    """Chain the audit rows written since; gives how many."""
+    try:
+        with database.begin() as session:
+            return audit.seal(session)
+    except IntegrityError:
+        return 0  # another process sealed at the same moment

@@ -1,0 +1,213 @@
+"""The whole order of the product: assemble, analyse, deliver."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from sqlalchemy.orm import Session
+from triage.assemble import plan, read
+
+from db.lifecycle import Claim
+from db.states import StudyState
+from triage import record
+from triage.decide import decide, not_analysed
+from triage.errors import Broken, CodedError, NotEligible, Reason, TryAgain
+from triage.finding import Assessment, Document
+from triage.record import Queued, Sending
+from triage.settings import Completeness, Settings
+from triage.study import Study, StudyRef
+from workers.bench import Bench
+from workers.steps import Step, later
+
+QUEUES: Final = {
+    StudyState.RECEIVING: "cpu",
+    StudyState.READY: "gpu",
+    StudyState.ANALYSED: "out",
+}
+"""Which queue serves which state."""
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """A study due for analysis, with the documents that its report would supersede."""
+
+    ref: StudyRef
+    former: tuple[Document, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Analysed:
+    """A finished assessment and its documents, each with its destination's name."""
+
+    assessment: Assessment
+    documents: tuple[tuple[str, Document], ...]
+
+
+def steps(settings: Settings, bench: Bench) -> dict[StudyState, Step[Any, Any]]:
+    """Give the step for each working state, in the order of the road."""
+    road: tuple[Step[Any, Any], ...] = (
+        assembling(settings, bench),
+        analysing(settings, bench),
+        delivering(settings, bench),
+    )
+    return {step.old: step for step in road}
+
+
+def assembling(settings: Settings, bench: Bench) -> Step[StudyRef, StudyRef | Analysed]:
+    """Close a generation that is complete by evidence, if a route takes the study."""
+
+    def load(session: Session, study_id: int) -> StudyRef:
+        return record.load_arrivals(session, study_id, settings.spool)
+
+    def work(ref: StudyRef) -> StudyRef | Analysed:
+        study = read(ref)
+        closed = replace(ref, evidence=evidence(study, settings.site.completeness))
+        try:
+            plan(study, settings.routes, settings.recipes)
+        except NotEligible as why:
+            return _reported(bench, replace(study, ref=closed), why, ())
+        return closed
+
+    def save(session: Session, claim: Claim, after: StudyRef | Analysed) -> None:
+        if isinstance(after, Analysed):
+            record.close_generation(session, claim, after.assessment.study.ref)
+            _save_analysed(settings)(session, claim, after)
+        else:
+            record.save_generation(session, claim, after)
+
+    return Step(
+        name="assemble",
+        old=StudyState.RECEIVING,
+        load=load,
+        work=work,
+        save=save,
+        refuse=_refuse(settings, lambda ref: ref),
+    )
+
+
+def analysing(settings: Settings, bench: Bench) -> Step[Due, Analysed]:
+    """Preprocess, detect, decide and report one closed generation."""
+
+    def load(session: Session, study_id: int) -> Due:
+        return Due(
+            record.load_generation(session, study_id, settings.spool),
+            record.load_former_reports(session, study_id),
+        )
+
+    def work(due: Due) -> Analysed:
+        study = read(due.ref)
+        try:
+            assessment = assess(study, settings, bench)
+        except NotEligible as why:
+            return _reported(bench, study, why, due.former)
+        return Analysed(assessment, bench.report(assessment, due.former))
+
+    return Step(
+        name="analyse",
+        old=StudyState.READY,
+        load=load,
+        work=work,
+        save=_save_analysed(settings),
+        refuse=_refuse(settings, lambda due: due.ref),
+    )
+
+
+def assess(study: Study, settings: Settings, bench: Bench) -> Assessment:
+    """Run every detector that the routes name, and decide.
+
+    Raises:
+        NotEligible: no detector could speak about any series of the study.
+    """
+    detections, refusals = [], []
+    for selection in plan(study, settings.routes, settings.recipes):
+        for name in selection.route.detectors:
+            try:
+                detections.append(bench.detect(study, selection.series, name))
+            except NotEligible as why:
+                refusals.append(why)
+    if not detections:
+        raise refusals[0]
+    return Assessment(study, tuple(detections), decide(detections, settings.policy))
+
+
+def delivering(settings: Settings, bench: Bench) -> Step[tuple[Queued, ...], tuple[Sending, ...]]:
+    """Send what waits in the study's outbox, each document on its own account."""
+
+    def load(session: Session, study_id: int) -> tuple[Queued, ...]:
+        return record.load_outbox(session, study_id)
+
+    def work(queue: tuple[Queued, ...]) -> tuple[Sending, ...]:
+        return tuple(_send(bench, queued) for queued in queue)
+
+    def save(session: Session, claim: Claim, sendings: tuple[Sending, ...]) -> None:
+        record.save_sendings(session, claim, sendings)
+        refused = next((one.refused for one in sendings if one.refused), "")
+        again = next((one.again for one in sendings if one.again), "")
+        if refused:
+            record.save_stop(session, claim, StudyState.FAILED, Reason("refused", refused))
+        elif again:
+            later(session, claim, settings.site.work, again)
+        else:
+            record.close_delivery(session, claim, reason=f"{len(sendings)} sent")
+
+    def refuse(_session: Session, _claim: Claim, reason: Reason, _queue: object) -> None:
+        raise Broken(reason.code, reason.detail)
+
+    return Step(
+        name="deliver", old=StudyState.ANALYSED, load=load, work=work, save=save, refuse=refuse
+    )
+
+
+def evidence(study: Study, rules: Completeness) -> str:
+    """Say what closed the generation. Today only silence does; counts and MPPS come before it."""
+    modalities = {series.modality for series in study.series}
+    seconds = max(
+        (rules.quiet_s_by_modality.get(one, rules.quiet_s) for one in modalities),
+        default=rules.quiet_s,
+    )
+    return f"quiet period {seconds:g} s"
+
+
+def _send(bench: Bench, queued: Queued) -> Sending:
+    try:
+        return Sending(queued, receipt=bench.deliver(queued.document, queued.destination))
+    except TryAgain as why:
+        return Sending(queued, again=str(why))
+    except Broken as why:
+        return Sending(queued, refused=why.reason.detail or why.reason.meaning)
+
+
+def _reported(
+    bench: Bench, study: Study, why: NotEligible, former: tuple[Document, ...]
+) -> Analysed:
+    """Turn "not eligible" into a report of that, where the site wants one; else raise it."""
+    if not bench.reports_not_analysed:
+        raise why
+    assessment = Assessment(study, (), not_analysed(why.reason))
+    try:
+        return Analysed(assessment, bench.report(assessment, former))
+    except CodedError:
+        raise why from None  # no report can be built of it: the reason itself still stands
+
+
+def _save_analysed(settings: Settings) -> Callable[[Session, Claim, Analysed], None]:
+    mode = settings.site.intended_use.mode
+
+    def save(session: Session, claim: Claim, after: Analysed) -> None:
+        record.save_assessment(session, claim, after.assessment, after.documents, mode=mode)
+
+    return save
+
+
+def _refuse(
+    settings: Settings, ref_of: Callable[[Any], StudyRef]
+) -> Callable[[Session, Claim, Reason, Any], None]:
+    mode = settings.site.intended_use.mode
+
+    def refuse(session: Session, claim: Claim, reason: Reason, before: Any) -> None:  # noqa: ANN401 - whatever the step loaded
+        ref = ref_of(before)
+        if not ref.evidence:
+            ref = replace(ref, evidence="quiet period")
+        record.save_not_analysed(session, claim, ref, not_analysed(reason), mode=mode)
+
+    return refuse
