@@ -1,1 +1,34 @@
-"""Tensors: the detectors, one family a file."""
+"""TENSORS: detectors, their training, calibration and artifacts. Knows neither DICOM nor SQL.
+
+Importing this package loads no torch: the table holds strings.
+"""
+
+from collections.abc import Mapping
+from importlib import import_module
+from typing import TYPE_CHECKING, Final, cast
+
+if TYPE_CHECKING:
+    from models.contract import Detector
+
+DETECTORS: Final[Mapping[str, str]] = {
+    "memae": "models.memae:MemAE",
+}
+"""Family to "module:Class"."""
+
+
+class UnknownDetector(ValueError):
+    """No such family in DETECTORS."""
+
+
+def load(family: str) -> "type[Detector]":
+    """Give the class of a family, importing its module now.
+
+    Raises:
+        UnknownDetector: the family is not in the table.
+    """
+    try:
+        module, _, name = DETECTORS[family].partition(":")
+    except KeyError:
+        msg = f"unknown detector family {family!r}; known: {', '.join(sorted(DETECTORS))}"
+        raise UnknownDetector(msg) from None
+    return cast("type[Detector]", getattr(import_module(module), name))

@@ -4,7 +4,7 @@ Shapes: N slices, C channels, H W rows and columns, P patches, F features, M mem
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,3 +56,9 @@ class Detector(nn.Module, ABC):
     @abstractmethod
     def score(self, voxels_NCHW: Tensor) -> Anomaly:
         """Score slices independently: one slice's score does not depend on its batch mates."""
+
+    def settle(self, batches: Iterable[Tensor]) -> None:
+        """Learn from healthy images, after training, what no gradient teaches: moments, banks.
+
+        ``batches`` are voxels_NCHW. What is learned belongs in buffers, so that it is saved.
+        """

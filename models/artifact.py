@@ -1,0 +1,229 @@
+"""A trained detector as a folder: weights, card, calibration, a page for people, checksums.
+
+    weights.safetensors   tensors only, never pickle
+    card.json             what it is, how it was trained, how good it is: ``Card``
+    calibration.json      scores of healthy studies: ``Calibration``
+    README.md             the model card for people
+    MANIFEST.sha256       sha256sum's format, over the four files above
+
+Nothing is read from the folder before every checksum held and nothing else lies in it.
+"""
+
+import json
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+
+import models
+from models.calibrate import Calibration
+from models.contract import Detector
+from models.files import sha256, write_atomically
+
+WEIGHTS: Final = "weights.safetensors"
+CARD: Final = "card.json"
+CALIBRATION: Final = "calibration.json"
+README: Final = "README.md"
+MANIFEST: Final = "MANIFEST.sha256"
+FILES: Final = (README, CALIBRATION, CARD, WEIGHTS)
+Noun = TypeVar("Noun", bound=BaseModel)
+
+
+class BadArtifact(ValueError):
+    """The folder is no whole, unchanged artifact. It is not used."""
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Source(_Strict):
+    """One data set the detector learnt from or was calibrated on: counts and terms."""
+
+    name: str
+    images: int
+    patients: int
+    licence: str
+
+
+class Fingerprint(_Strict):
+    """What went into the training, enough to repeat it."""
+
+    trained_on: tuple[Source, ...]
+    held_out: tuple[Source, ...]
+    calibrated_on: tuple[Source, ...]
+    seed: int
+    plan: dict[str, Any]
+    """The fields of ``models.fit.Plan``."""
+    epochs: int
+    """How many were run."""
+    best_epoch: int
+    data_sha256: str
+    """Over the names and split of every image used."""
+    versions: dict[str, str]
+
+
+class Figure(_Strict):
+    """One measured number with its interval."""
+
+    value: float
+    low: float
+    high: float
+    """The interval's ends; its confidence is in ``Evaluation.confidence``."""
+
+
+class Evaluation(_Strict):
+    """How the detector did on one labelled test set that chose nothing."""
+
+    name: str
+    stratum: str
+    healthy: int
+    abnormal: int
+    confidence: float
+    auroc: Figure
+    sensitivity: dict[str, Figure]
+    """By alpha: share of the abnormal with p <= alpha."""
+    false_flags: dict[str, Figure]
+    """By alpha: share of the healthy with p <= alpha."""
+    baselines: dict[str, float]
+    """AUROC of trivial scores on the same images, each in its better direction."""
+
+
+class Card(_Strict):
+    """The machine's model card."""
+
+    name: str
+    family: str
+    """Key of ``models.DETECTORS``."""
+    version: str
+    params: dict[str, Any]
+    recipe: dict[str, Any]
+    """How the pixels were prepared, with the recipe's name."""
+    fingerprint: Fingerprint
+    evaluations: tuple[Evaluation, ...]
+    intended_use: str
+    limitations: tuple[str, ...]
+    licences: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A detector ready to score, with all that is known about it."""
+
+    folder: Path
+    card: Card
+    calibration: Calibration
+    detector: Detector
+    weights_sha256: str
+    calibration_sha256: str
+    sha256: str
+    """Of the manifest, hence of everything."""
+
+
+def save(
+    folder: Path, detector: Detector, card: Card, calibration: Calibration, readme: str
+) -> Path:
+    """Write the artifact's five files, the manifest last, and give the folder.
+
+    Raises:
+        FileExistsError: something else lies in the folder.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    if strangers := {path.name for path in folder.iterdir()} - {*FILES, MANIFEST}:
+        msg = f"{folder} holds other files ({', '.join(sorted(strangers))}); give an empty folder"
+        raise FileExistsError(msg)
+    (folder / MANIFEST).unlink(missing_ok=True)
+    tensors = {
+        name: value.detach().cpu().contiguous() for name, value in detector.state_dict().items()
+    }
+    contents = {
+        WEIGHTS: save_tensors(tensors),
+        CARD: _json(card),
+        CALIBRATION: _json(calibration),
+        README: readme.encode(),
+    }
+    for name, content in contents.items():
+        write_atomically(folder / name, content)
+    lines = [f"{sha256(contents[name])}  {name}\n" for name in FILES]
+    write_atomically(folder / MANIFEST, "".join(lines).encode())
+    return folder
+
+
+def load(folder: Path) -> Artifact:
+    """Check every byte, then build the detector in evaluation mode, on the CPU, without gradients.
+
+    Raises:
+        BadArtifact: a file is missing, unknown or changed, or does not say what it must.
+    """
+    manifest = _read(folder, MANIFEST)
+    contents = _checked(folder, manifest)
+    card = _parse(Card, contents[CARD], CARD)
+    calibration = _parse(Calibration, contents[CALIBRATION], CALIBRATION)
+    return Artifact(
+        folder=folder,
+        card=card,
+        calibration=calibration,
+        detector=_build(card, contents[WEIGHTS]),
+        weights_sha256=sha256(contents[WEIGHTS]),
+        calibration_sha256=sha256(contents[CALIBRATION]),
+        sha256=sha256(manifest),
+    )
+
+
+def versions() -> dict[str, str]:
+    """Give the versions of the libraries that decide the numbers."""
+    return {name: version(name) for name in ("monai", "numpy", "safetensors", "torch")}
+
+
+def _json(noun: BaseModel) -> bytes:
+    return (json.dumps(noun.model_dump(mode="json"), indent=1, sort_keys=True) + "\n").encode()
+
+
+def _read(folder: Path, name: str) -> bytes:
+    path = folder / name
+    if path.is_symlink() or not path.is_file():
+        msg = f"{path} is missing or no plain file"
+        raise BadArtifact(msg)
+    return path.read_bytes()
+
+
+def _checked(folder: Path, manifest: bytes) -> dict[str, bytes]:
+    """Give the bytes of every file, read once, so that what was checked is what is used."""
+    lines = manifest.decode("ascii", "replace").splitlines()
+    listed = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
+    if strangers := {path.name for path in folder.iterdir()} ^ {*FILES, MANIFEST}:
+        msg = f"{folder} lacks or should not hold: {', '.join(sorted(strangers))}"
+        raise BadArtifact(msg)
+    if set(listed) != set(FILES):
+        msg = f"{folder / MANIFEST} does not list exactly {', '.join(FILES)}"
+        raise BadArtifact(msg)
+    contents = {name: _read(folder, name) for name in FILES}
+    for name, content in contents.items():
+        if sha256(content) != listed[name]:
+            msg = f"{folder / name} is not what {MANIFEST} says; install the artifact again"
+            raise BadArtifact(msg)
+    return contents
+
+
+def _parse(model: type[Noun], content: bytes, name: str) -> Noun:
+    try:
+        return model.model_validate_json(content)
+    except ValidationError as why:
+        first = why.errors(include_input=False, include_url=False)[0]
+        msg = f"{name}: {'.'.join(map(str, first['loc']))}: {first['msg']}"
+        raise BadArtifact(msg) from None
+
+
+def _build(card: Card, weights: bytes) -> Detector:
+    try:
+        detector = models.load(card.family)(**card.params)
+        detector.load_state_dict(load_tensors(weights))
+    except (models.UnknownDetector, TypeError, SafetensorError, RuntimeError) as why:
+        msg = f"{card.name}: the weights do not fit the card: {str(why).splitlines()[0]}"
+        raise BadArtifact(msg) from None
+    return detector.eval().requires_grad_(requires_grad=False)

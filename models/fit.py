@@ -1,0 +1,258 @@
+"""One training loop for every family that learns by gradient.
+
+Nothing random is carried from one epoch to the next: each epoch draws from generators seeded by
+(seed, epoch), and the learning rate is a function of the step. So a run that was killed and
+resumed ends in the same weights as one that was not.
+
+Shapes: N images, C channels, H W rows and columns.
+"""
+
+import json
+import math
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, Final
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveFloat, PositiveInt
+from safetensors.torch import load_file, save
+from torch import Tensor
+
+from models.contract import Detector
+from models.curves import Epoch, draw, table
+from models.files import write_atomically
+from models.jitter import jitter
+
+POINTER: Final = "checkpoint.json"
+"""Names the tensors' file and is renamed into place after it: the two never disagree."""
+State = dict[str, Tensor]
+
+
+class Plan(BaseModel):
+    """How to train. A checkpoint is carried on only under the plan it was begun with."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    epochs: PositiveInt = 60
+    batch_size: PositiveInt = 32
+    learning_rate: PositiveFloat = 1e-3
+    weight_decay: NonNegativeFloat = 1e-4
+    warm_up: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    """Share of the steps over which the learning rate rises before its cosine fall."""
+    clip_norm: PositiveFloat = 1.0
+    average: Annotated[float, Field(ge=0, lt=1)] = 0.99
+    """Decay of the weights' moving average, which is what is kept; 0 keeps the last weights."""
+    patience: PositiveInt = 15
+    """Epochs without a lower held-out loss before training stops."""
+    jitter: Annotated[float, Field(ge=0, le=1)] = 1.0
+    """Strength of the augmentation; 0 is none."""
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Images:
+    """Healthy images only, voxels_NCHW in [0, 1]; no patient is in both."""
+
+    train: Tensor
+    held_out: Tensor
+
+
+@dataclass
+class _Run:
+    """All that must survive a kill, beside the detector's weights and the optimizer's moments."""
+
+    average: State
+    best: State
+    history: list[Epoch]
+    step: int = 0
+
+    def is_over(self, plan: Plan) -> bool:
+        if not self.history:
+            return False
+        stale = self.history[-1].number - self.best_epoch.number
+        return len(self.history) >= plan.epochs or stale >= plan.patience
+
+    @property
+    def best_epoch(self) -> Epoch:
+        return min(self.history, key=lambda epoch: epoch.held_out_loss)
+
+
+def fit(
+    detector: Detector,
+    images: Images,
+    plan: Plan,
+    folder: Path,
+    *,
+    resume: bool = False,
+    progress: Callable[[Epoch], None] | None = None,
+) -> tuple[Epoch, ...]:
+    """Train in place, on the detector's own device, and leave it with the best averaged weights.
+
+    The run folder gets a checkpoint after every epoch, and curves.csv and curves.svg. With
+    ``resume`` a run found there is carried on; without, it begins anew. Give the whole history.
+
+    Raises:
+        ValueError: the checkpoint belongs to another plan, or the loss is no longer finite.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    optimizer = torch.optim.AdamW(
+        detector.parameters(), lr=plan.learning_rate, weight_decay=plan.weight_decay
+    )
+    run = _restore(folder, plan, detector, optimizer) if resume else None
+    run = run or _Run(average=_copy(detector.state_dict()), best={}, history=[])
+    while not run.is_over(plan):
+        with torch.random.fork_rng(_cuda(detector)):
+            run.history.append(_epoch(detector, optimizer, run, images, plan))
+        if run.best_epoch is run.history[-1]:
+            run.best = _copy(run.average)
+        _keep(folder, plan, run, detector, optimizer)
+        if progress:
+            progress(run.history[-1])
+    detector.load_state_dict(run.best)
+    detector.eval()
+    return tuple(run.history)
+
+
+def _epoch(
+    detector: Detector, optimizer: torch.optim.AdamW, run: _Run, images: Images, plan: Plan
+) -> Epoch:
+    number = len(run.history) + 1
+    torch.manual_seed(plan.seed * 1_000_003 + number)
+    generator = torch.Generator().manual_seed(plan.seed * 1_000_003 + number)
+    order = torch.randperm(len(images.train), generator=generator)
+    device = next(detector.parameters()).device
+    losses, rate = [], 0.0
+    detector.train()
+    for index in torch.split(order, plan.batch_size):
+        voxels_NCHW = images.train[index].to(device)
+        if plan.jitter:
+            voxels_NCHW = jitter(voxels_NCHW, plan.jitter, generator)
+        rate = _rate(run.step, math.ceil(len(order) / plan.batch_size) * plan.epochs, plan)
+        losses.append(_step(detector, optimizer, voxels_NCHW, rate, plan.clip_norm))
+        run.step += 1
+        _follow(run, detector, plan.average)
+    return Epoch(
+        number=number,
+        loss=sum(losses) / len(losses),
+        held_out_loss=_held_out(detector, run.average, images.held_out, plan.batch_size),
+        learning_rate=rate,
+    )
+
+
+def _step(
+    detector: Detector,
+    optimizer: torch.optim.AdamW,
+    voxels_NCHW: Tensor,
+    rate: float,
+    clip_norm: float,
+) -> float:
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+    kind = voxels_NCHW.device.type
+    with torch.autocast(kind, dtype=torch.bfloat16, enabled=kind == "cuda"):
+        loss = detector.loss(voxels_NCHW).total
+    if not torch.isfinite(loss):
+        msg = "the loss is no longer finite; lower the learning rate"
+        raise ValueError(msg)
+    optimizer.zero_grad()
+    torch.autograd.backward(loss)
+    torch.nn.utils.clip_grad_norm_(detector.parameters(), clip_norm)
+    optimizer.step()
+    return float(loss)
+
+
+def _rate(step: int, steps: int, plan: Plan) -> float:
+    rise = max(1, round(plan.warm_up * steps))
+    if step < rise:
+        return plan.learning_rate * (step + 1) / rise
+    return plan.learning_rate * 0.5 * (1 + math.cos(math.pi * (step - rise) / (steps - rise)))
+
+
+@torch.no_grad()
+def _follow(run: _Run, detector: Detector, decay: float) -> None:
+    decay = min(decay, run.step / (run.step + 10))
+    for name, value in detector.state_dict().items():
+        mean = run.average[name]
+        if mean.is_floating_point():
+            mean.lerp_(value, 1 - decay)
+        else:
+            mean.copy_(value)
+
+
+@torch.no_grad()
+def _held_out(detector: Detector, average: State, held_out: Tensor, batch_size: int) -> float:
+    """Give the mean loss of the averaged weights, which are put in place for it and taken out."""
+    device = next(detector.parameters()).device
+    training = _copy(detector.state_dict())
+    detector.load_state_dict(average)
+    detector.eval()
+    total = sum(
+        float(detector.loss(batch.to(device)).total) * len(batch)
+        for batch in torch.split(held_out, batch_size)
+    )
+    detector.load_state_dict(training)
+    return total / len(held_out)
+
+
+def _keep(
+    folder: Path, plan: Plan, run: _Run, detector: Detector, optimizer: torch.optim.AdamW
+) -> None:
+    states = {"weights": detector.state_dict(), "average": run.average, "best": run.best}
+    tensors = {
+        f"{kind}/{key}": value for kind, state in states.items() for key, value in state.items()
+    }
+    for index, moments in optimizer.state_dict()["state"].items():
+        tensors |= {f"moments/{index}/{key}": value for key, value in moments.items()}
+    name = f"epoch-{len(run.history):05d}.safetensors"
+    write_atomically(folder / name, save(_copy(tensors)))
+    pointer = {
+        "tensors": name,
+        "step": run.step,
+        "plan": plan.model_dump(mode="json"),
+        "history": [asdict(epoch) for epoch in run.history],
+    }
+    write_atomically(folder / POINTER, json.dumps(pointer, indent=1).encode())
+    for old in folder.glob("epoch-*.safetensors"):
+        if old.name != name:
+            old.unlink()
+    write_atomically(folder / "curves.csv", table(run.history))
+    write_atomically(folder / "curves.svg", draw(run.history))
+
+
+def _restore(
+    folder: Path, plan: Plan, detector: Detector, optimizer: torch.optim.AdamW
+) -> _Run | None:
+    if not (folder / POINTER).is_file():
+        return None
+    pointer = json.loads((folder / POINTER).read_bytes())
+    if pointer["plan"] != plan.model_dump(mode="json"):
+        msg = f"the run in {folder} was begun with another plan; train into another folder"
+        raise ValueError(msg)
+    tensors = load_file(folder / pointer["tensors"])
+    groups: dict[str, State] = {"weights": {}, "average": {}, "best": {}}
+    moments: dict[int, State] = {}
+    for key, value in tensors.items():
+        kind, _, rest = key.partition("/")
+        if kind == "moments":
+            index, _, name = rest.partition("/")
+            moments.setdefault(int(index), {})[name] = value
+        else:
+            groups[kind][rest] = value
+    detector.load_state_dict(groups["weights"])
+    optimizer.load_state_dict(
+        {"state": moments, "param_groups": optimizer.state_dict()["param_groups"]}
+    )
+    device = next(detector.parameters()).device
+    average = {name: value.to(device) for name, value in groups["average"].items()}
+    history = [Epoch(**epoch) for epoch in pointer["history"]]
+    return _Run(average=average, best=groups["best"], history=history, step=pointer["step"])
+
+
+def _copy(state: State) -> State:
+    return {name: value.detach().clone().contiguous() for name, value in state.items()}
+
+
+def _cuda(detector: Detector) -> list[torch.device]:
+    device = next(detector.parameters()).device
+    return [device] if device.type == "cuda" else []

@@ -1,0 +1,107 @@
+"""Detect: a prepared volume and a trained artifact become one Detection of a series."""
+
+from typing import TYPE_CHECKING, Final
+
+from triage.errors import Broken, NotEligible
+from triage.finding import Calibration, Detection, Detector
+from triage.study import Series, Study
+
+if TYPE_CHECKING:
+    from models.artifact import Artifact
+    from models.contract import Volume
+
+ADULT_FROM_YEARS: Final = 18
+RADIOGRAPH: Final = "DX"
+"""CR and DX make the same kind of picture; both are calibrated as DX."""
+BODY_PARTS: Final = {
+    "CHEST": "CHEST",
+    "THORAX": "CHEST",
+    "LUNG": "CHEST",
+    "HEAD": "HEAD",
+    "BRAIN": "HEAD",
+    "SKULL": "HEAD",
+}
+"""From the words of Body Part Examined and of descriptions to those the strata use."""
+BATCH_SLICES: Final = 32
+
+
+def strata(study: Study, series: Series) -> tuple[str, ...]:
+    """Name the calibration strata of a series, most specific first.
+
+    "DX/CHEST/child" then "DX/CHEST"; without an age only the latter. A child is under 18.
+    """
+    modality = RADIOGRAPH if series.modality == "CR" else series.modality
+    pooled = f"{modality}/{_body_part(study, series)}"
+    age_years = study.patient_age_years
+    if age_years is None:
+        return (pooled,)
+    band = "child" if age_years < ADULT_FROM_YEARS else "adult"
+    return (f"{pooled}/{band}", pooled)
+
+
+def detect(
+    volume: "Volume", series: Series, artifact: "Artifact", keys: tuple[str, ...], *, min_n: int
+) -> Detection:
+    """Score every slice and take the strangest one's p-value for the series.
+
+    ``keys`` are calibration strata, most specific first; the first with ``min_n`` healthy
+    studies is used.
+
+    Raises:
+        NotEligible: uncalibrated, when no stratum fits.
+        Broken: internal, when a score is not finite.
+    """
+    from models.calibrate import Uncalibrated
+
+    scores = _scores(volume, artifact)
+    strangest = max(range(len(scores)), key=scores.__getitem__)
+    try:
+        found = artifact.calibration.p_value(scores[strangest], keys, minimum=min_n)
+    except Uncalibrated as why:
+        raise NotEligible(code="uncalibrated", detail=str(why)) from None
+    images = series.images
+    return Detection(
+        detector=Detector(
+            name=artifact.card.name,
+            family=artifact.card.family,
+            version=artifact.card.version,
+            weights_sha256=artifact.weights_sha256,
+            artifact_sha256=artifact.sha256,
+        ),
+        calibration=Calibration(
+            stratum=found.stratum,
+            n=found.n,
+            fallback=found.fallback,
+            sha256=artifact.calibration_sha256,
+        ),
+        series_instance_uid=series.series_instance_uid,
+        sop_instance_uids=tuple(image.ref.sop_instance_uid for image in images),
+        key_sop_instance_uid=images[volume.source_N[strangest]].ref.sop_instance_uid,
+        score=scores[strangest],
+        p_value=found.p,
+    )
+
+
+def _body_part(study: Study, series: Series) -> str:
+    """Give the strata's word for the body part; where it is missing, from the descriptions."""
+    if part := series.body_part_examined:
+        return BODY_PARTS.get(part, part)
+    said = (series.series_description, series.protocol_name, study.study_description)
+    text = " ".join(said).upper()
+    return next((part for word, part in BODY_PARTS.items() if word in text), "")
+
+
+def _scores(volume: "Volume", artifact: "Artifact") -> list[float]:
+    """Give one score a slice; a series of hundreds of slices is scored in bounded memory."""
+    import torch
+
+    device = next(artifact.detector.parameters()).device
+    scores = torch.cat(
+        [
+            artifact.detector.score(slices_NCHW.to(device)).score_N.cpu()
+            for slices_NCHW in torch.split(volume.voxels_NCHW, BATCH_SLICES)
+        ]
+    )
+    if not torch.isfinite(scores).all():
+        raise Broken(code="internal", detail="the detector's score is not finite")
+    return [float(score) for score in scores]
