@@ -1,0 +1,102 @@
+"""What the steps read: a study at a generation, its former reports, its outbox."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from db.tables import GenerationMemberRow, GenerationRow, InstanceRow, OutboxRow, StudyRow
+from triage.finding import Document, Receipt
+from triage.record.rows import document_of, study_ref
+from triage.study import StudyRef
+
+QUEUED: Final = "queued"
+SENT: Final = "sent"
+REFUSED: Final = "refused"
+
+
+@dataclass(frozen=True, slots=True)
+class Queued:
+    """A document waiting in the outbox for one destination."""
+
+    outbox_id: int
+    destination: str
+    document: Document
+
+
+@dataclass(frozen=True, slots=True)
+class Sending:
+    """What became of one queued document: a receipt, a reason to try again, or a refusal."""
+
+    queued: Queued
+    receipt: Receipt | None = None
+    again: str = ""
+    refused: str = ""
+
+
+def load_arrivals(session: Session, study_id: int, spool: Path) -> StudyRef:
+    """Give a study with all it holds now, as the generation that would be closed next."""
+    study = session.get_one(StudyRow, study_id)
+    rows = session.scalars(
+        select(InstanceRow).where(InstanceRow.study_id == study_id).order_by(InstanceRow.id)
+    )
+    return study_ref(study, study.generation + 1, "", tuple(rows), spool)
+
+
+def load_generation(session: Session, study_id: int, spool: Path) -> StudyRef:
+    """Give a study with the instances of its closed generation."""
+    study = session.get_one(StudyRow, study_id)
+    generation = session.scalars(
+        select(GenerationRow).where(
+            GenerationRow.study_id == study_id, GenerationRow.number == study.generation
+        )
+    ).one()
+    rows = session.scalars(
+        select(InstanceRow)
+        .join(GenerationMemberRow, GenerationMemberRow.instance_id == InstanceRow.id)
+        .where(GenerationMemberRow.generation_id == generation.id)
+        .order_by(InstanceRow.id)
+    )
+    return study_ref(study, study.generation, generation.evidence, tuple(rows), spool)
+
+
+def load_former_reports(session: Session, study_id: int) -> tuple[Document, ...]:
+    """Give the documents of the study's latest reported generation before this one."""
+    study = session.get_one(StudyRow, study_id)
+    rows = session.scalars(
+        select(OutboxRow)
+        .where(OutboxRow.study_id == study_id, OutboxRow.generation < study.generation)
+        .order_by(OutboxRow.generation.desc(), OutboxRow.id)
+    ).all()
+    latest = [row for row in rows if row.generation == rows[0].generation]
+    return tuple({row.sop_instance_uid: document_of(row) for row in latest}.values())
+
+
+def load_outbox(session: Session, study_id: int) -> tuple[Queued, ...]:
+    """Give the study's documents that have not been sent."""
+    rows = session.scalars(
+        select(OutboxRow)
+        .where(OutboxRow.study_id == study_id, OutboxRow.state == QUEUED)
+        .order_by(OutboxRow.id)
+    )
+    return tuple(Queued(row.id, row.destination, document_of(row)) for row in rows)
+
+
+def has_newcomers(session: Session, study_id: int) -> bool:
+    """Tell whether the study holds instances that its closed generation does not."""
+    closed = (
+        select(GenerationMemberRow.instance_id)
+        .join(GenerationRow, GenerationRow.id == GenerationMemberRow.generation_id)
+        .join(StudyRow, StudyRow.id == GenerationRow.study_id)
+        .where(GenerationRow.study_id == study_id, GenerationRow.number == StudyRow.generation)
+    )
+    ours = select(OutboxRow.sop_instance_uid).where(OutboxRow.study_id == study_id)
+    newcomer = session.scalar(
+        select(InstanceRow.id)
+        .where(InstanceRow.study_id == study_id, InstanceRow.id.not_in(closed))
+        .where(InstanceRow.sop_instance_uid.not_in(ours))
+        .limit(1)
+    )
+    return newcomer is not None

@@ -1,0 +1,183 @@
+"""What the steps write: rows, an audit row and the study's move, in the caller's transaction."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from sqlalchemy import select, update
+from sqlalchemy.orm import Session
+
+from db import lifecycle
+from db.audit import MAJOR, MINOR, SUCCESS, Entry, Event, record
+from db.engine import now
+from db.lifecycle import Claim
+from db.states import StudyState
+from db.tables import GenerationMemberRow, GenerationRow, InstanceRow, OutboxRow, StudyRow
+from triage.errors import Reason
+from triage.finding import Assessment, Decision, Document, Outcome
+from triage.record.loads import QUEUED, REFUSED, SENT, Sending, has_newcomers
+from triage.record.rows import decision_row, detection_row, outbox_row, show
+from triage.study import StudyRef
+
+
+def close_generation(session: Session, claim: Claim, ref: StudyRef) -> None:
+    """Write a generation and its members, and audit what closed it."""
+    study = session.get_one(StudyRow, claim.study_id)
+    members = sorted((one.sop_instance_uid, one.sha256) for one in ref.instances)
+    digest = hashlib.sha256(repr(members).encode()).hexdigest()
+    generation = GenerationRow(
+        study_id=study.id, number=ref.generation, digest=digest, evidence=ref.evidence,
+        closed_at=now(session),
+    )  # fmt: skip
+    session.add(generation)
+    session.flush()
+    contents = {one.sha256 for one in ref.instances}
+    rows = session.execute(
+        select(InstanceRow.id, InstanceRow.sha256).where(InstanceRow.study_id == study.id)
+    )
+    session.add_all(
+        GenerationMemberRow(generation_id=generation.id, instance_id=instance_id)
+        for instance_id, sha256 in rows
+        if sha256 in contents
+    )
+    study.generation = ref.generation
+    session.flush()
+    detail = {"generation": ref.generation, "instances": len(members), "evidence": ref.evidence}
+    record(session, about(study, claim, "study.complete", {**detail, "digest": digest}))
+
+
+def save_generation(session: Session, claim: Claim, ref: StudyRef) -> None:
+    """Close a generation and make the study READY."""
+    close_generation(session, claim, ref)
+    lifecycle.advance(session, claim, StudyState.READY, reason=ref.evidence)
+
+
+def save_assessment(
+    session: Session,
+    claim: Claim,
+    assessment: Assessment,
+    documents: Sequence[tuple[str, Document]],
+    *,
+    mode: str,
+) -> None:
+    """Write detections, the decision and the outbox; the study becomes ANALYSED.
+
+    ``documents`` are (destination, document) pairs.
+    """
+    study, decision = session.get_one(StudyRow, claim.study_id), assessment.decision
+    generation = assessment.study.ref.generation
+    session.add_all(detection_row(session, claim, generation, one) for one in assessment.detections)
+    session.add(decision_row(session, claim, generation, decision, mode))
+    for destination, document in documents:
+        session.add(outbox_row(session, study, generation, destination, document))
+    show(study, decision)
+    session.flush()
+    detectors = [
+        {"artifact": one.detector.artifact_sha256, "p": one.p_value}
+        for one in assessment.detections
+    ]
+    detail = {"generation": generation, "outcome": decision.outcome, "mode": mode}
+    record(session, about(study, claim, "study.analysed", {**detail, "detectors": detectors}))
+    lifecycle.advance(session, claim, StudyState.ANALYSED, reason=decision.outcome)
+
+
+def save_not_analysed(
+    session: Session, claim: Claim, ref: StudyRef, decision: Decision, *, mode: str
+) -> None:
+    """Close the study as "not analysed", with its coded reason."""
+    study = session.get_one(StudyRow, claim.study_id)
+    if claim.state == StudyState.RECEIVING:
+        close_generation(session, claim, ref)
+    session.add(decision_row(session, claim, ref.generation, decision, mode))
+    show(study, decision)
+    session.flush()
+    detail = {"generation": ref.generation, "reason": study.reason_code}
+    record(session, about(study, claim, "study.not-analysed", detail))
+    lifecycle.advance(session, claim, StudyState.REJECTED, reason=str(decision.reason))
+
+
+def save_stop(session: Session, claim: Claim, new: StudyState, reason: Reason) -> None:
+    """Hold or fail a study, with its reason, visibly."""
+    study = session.get_one(StudyRow, claim.study_id)
+    failed = new == StudyState.FAILED
+    outcome = Outcome.FAILED if failed else Outcome.HELD
+    study.reason_code, study.reason_detail = reason.code, reason.detail or reason.meaning
+    if claim.state != StudyState.ANALYSED:  # a failed delivery leaves the finding as it is
+        study.outcome = outcome
+        study.sentence = f"{outcome.capitalize()}. {study.reason_detail}."
+    session.flush()
+    detail = {"reason": reason.code, "state": claim.state}
+    record(
+        session,
+        replace(
+            about(study, claim, f"study.{outcome}", detail),
+            event=Event.SECURITY_ALERT,
+            outcome=MAJOR if failed else MINOR,
+        ),
+    )
+    lifecycle.advance(session, claim, new, reason=str(reason))
+
+
+def save_sendings(session: Session, claim: Claim, sendings: Sequence[Sending]) -> None:
+    """Write what each destination answered; rows only, the caller moves the study."""
+    study = session.get_one(StudyRow, claim.study_id)
+    for sending in sendings:
+        row = session.get_one(OutboxRow, sending.queued.outbox_id)
+        row.attempts += 1
+        if sending.receipt is not None:
+            row.state, row.last_status, row.last_error = SENT, sending.receipt.status, None
+            row.sent_at = now(session)
+        else:
+            row.state = REFUSED if sending.refused else QUEUED
+            row.last_error = sending.refused or sending.again
+        session.flush()
+        detail = {
+            "sop_instance_uid": row.sop_instance_uid,
+            "destination": row.destination,
+            "status": row.last_status,
+            "attempts": row.attempts,
+        }
+        record(
+            session,
+            replace(
+                about(study, claim, f"report.{row.state}", detail),
+                event=Event.INSTANCES_TRANSFERRED,
+                action="R",
+                outcome=SUCCESS if sending.receipt else MINOR,
+            ),
+        )
+
+
+def close_delivery(session: Session, claim: Claim, *, reason: str) -> None:
+    """Mark the study DELIVERED; instances that came meanwhile reopen it at once."""
+    lifecycle.advance(session, claim, StudyState.DELIVERED, reason=reason)
+    if has_newcomers(session, claim.study_id):
+        study = session.get_one(StudyRow, claim.study_id)
+        session.refresh(study)
+        lifecycle.move(
+            session, study, StudyState.RECEIVING, reason="late instances", actor=claim.owner,
+            due_at=now(session),
+        )  # fmt: skip
+
+
+def requeue_refused(session: Session, study_id: int) -> None:
+    """Give refused documents another chance (an admin's retry)."""
+    session.execute(
+        update(OutboxRow)
+        .where(OutboxRow.study_id == study_id, OutboxRow.state == REFUSED)
+        .values(state=QUEUED)
+    )
+
+
+def about(study: StudyRow, claim: Claim, kind: str, detail: dict[str, Any]) -> Entry:
+    """Give the audit entry of a worker's deed on a study."""
+    return Entry(
+        event=Event.PROCEDURE_RECORD,
+        kind=kind,
+        action="U",
+        actor=claim.owner,
+        object_type="study",
+        object_id=study.study_instance_uid,
+        detail=detail,
+    )
