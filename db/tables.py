@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from sqlalchemy import ForeignKey, Index, LargeBinary, String, Text, UniqueConstraint
+from sqlalchemy import BigInteger, ForeignKey, Index, LargeBinary, String, Text, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
 from db.base import Base
@@ -19,6 +19,8 @@ class StudyRow(Base):
     __table_args__ = (
         Index("ix_study_work", "state", "due_at"),
         Index("ix_study_worklist", "priority", "received_at", "id"),
+        Index("ix_study_outcome", "outcome", "priority", "received_at", "id"),
+        Index("ix_study_rank", "rank", "score", "id"),
     )
 
     id: Mapped[int] = mapped_column(primary_key=True)
@@ -86,7 +88,7 @@ class InstanceRow(Base):
     modality: Mapped[str] = mapped_column(Text, default="")
     sha256: Mapped[str] = mapped_column(SHA256)
     """Of the data set as received, without the file meta information."""
-    size_bytes: Mapped[int]
+    size_bytes: Mapped[int] = mapped_column(BigInteger)
     source_ae_title: Mapped[str] = mapped_column(String(16))
     source_address: Mapped[str] = mapped_column(Text, default="")
     received_at: Mapped[datetime]
@@ -101,7 +103,7 @@ class QuarantineRow(Base):
 
     id: Mapped[int] = mapped_column(primary_key=True)
     sha256: Mapped[str] = mapped_column(SHA256, unique=True)
-    size_bytes: Mapped[int]
+    size_bytes: Mapped[int] = mapped_column(BigInteger)
     source_ae_title: Mapped[str] = mapped_column(String(16), default="")
     received_at: Mapped[datetime]
     reason_code: Mapped[str] = mapped_column(String(32))
