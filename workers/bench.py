@@ -8,21 +8,20 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from triage.deliver import Sender
-from triage.outputs.context import ReportContext
 from triage.report import report
 
 from triage import log
-from triage.errors import NotEligible
+from triage.errors import Broken, NotEligible
 from triage.keys import site_key
+from triage.outputs.context import Predecessor, ReportContext
 from triage.settings import Destination, Recipe, Settings
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
     from models.artifact import Artifact
-    from triage.preprocess.decoder import Decoder
-
     from triage.finding import Assessment, Detection, Document, Receipt
+    from triage.preprocess.decoder import Decoder
     from triage.study import Series, Study
 
 
@@ -46,7 +45,6 @@ class Bench:
             NotEligible: the artifact is missing, or the study's stratum is not calibrated.
         """
         from triage.detect import detect, strata
-
         from triage.preprocess.pipeline import preprocess
 
         artifact = self.artifact(name)
@@ -92,24 +90,28 @@ class Bench:
         return site_key(self._settings.secrets)
 
     def report(
-        self, assessment: Assessment, former: Sequence[Document]
+        self,
+        assessment: Assessment,
+        former: Sequence[Document],
+        *,
+        destinations: tuple[Destination, ...] | None = None,
     ) -> tuple[tuple[str, Document], ...]:
         """Build what each destination asks for, once a kind; gives (destination, document)."""
         site = self._settings.site
+        destinations = site.destinations if destinations is None else destinations
         context = ReportContext(
             site_key=self._key,
             reporting=site.reporting,
             mode=site.intended_use.mode,
-            software_version=version("triage"),
+            version=version("triage"),
             now=datetime.now(UTC),
-            former=tuple(former),
+            predecessor=Predecessor.of(former[0]) if former else None,
         )
-        documents = {one.kind: one for one in report(assessment, site.destinations, context)}
+        documents = {one.kind: one for one in report(assessment, destinations, context)}
         return tuple(
             (destination.name, documents[kind])
-            for destination in site.destinations
+            for destination in destinations
             for kind in destination.outputs
-            if kind in documents
         )
 
     def deliver(self, document: Document, destination: str) -> Receipt:
@@ -122,8 +124,6 @@ class Bench:
         return self._sender.deliver(document, self._destination(destination))
 
     def _destination(self, name: str) -> Destination:
-        from triage.errors import Broken
-
         if name not in self._destinations:
             code, detail = "refused", f"destination {name} is no longer configured"
             raise Broken(code, detail)

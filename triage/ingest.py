@@ -1,0 +1,312 @@
+"""Ingest: spool to rows, one transaction a file. The only reader of the spool's ``in``.
+
+A crash between any two lines loses nothing: the file leaves ``in`` only after its rows are
+committed, and doing it again changes nothing but the copy counter.
+"""
+
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Final
+
+import pydicom
+from pydicom.dataset import Dataset
+from pydicom.errors import InvalidDicomError
+from pydicom.multival import MultiValue
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from db import lifecycle
+from db.audit import MINOR, SERIOUS, SUCCESS, Entry, Event, record
+from db.engine import Database, now
+from db.states import StudyState
+from db.tables import AuditRow, InstanceRow, OutboxRow, QuarantineRow, StudyRow
+from db.upsert import insert_once
+from triage.errors import Reason
+from triage.finding import Outcome
+from triage.settings import Completeness, Settings
+from triage.spool import JournalEvent, Spool
+
+ACTOR: Final = "ingestor"
+REQUIRED: Final = ("SOPInstanceUID", "SOPClassUID", "StudyInstanceUID", "SeriesInstanceUID")
+IDENTITY: Final = {
+    "patient_id": "PatientID",
+    "issuer_of_patient_id": "IssuerOfPatientID",
+    "patient_name": "PatientName",
+    "patient_birth_date": "PatientBirthDate",
+    "patient_sex": "PatientSex",
+    "accession_number": "AccessionNumber",
+    "study_date": "StudyDate",
+    "study_time": "StudyTime",
+    "study_description": "StudyDescription",
+}
+WANTED: Final = [*REQUIRED, *IDENTITY.values(), "Modality", "BodyPartExamined"]
+READ_ERRORS: Final = (
+    InvalidDicomError, OSError, EOFError, ValueError, TypeError, KeyError, AttributeError,
+    NotImplementedError, OverflowError, LookupError, struct.error, RecursionError,
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """What the index needs to know of one received file."""
+
+    sha256: str
+    size_bytes: int
+    transfer_syntax_uid: str
+    source_ae_title: str
+    source_address: str
+    values: dict[str, str]
+    """Keyword -> text, for every keyword of WANTED."""
+
+
+class Unindexable(Exception):
+    """Acknowledged bytes that cannot be indexed: kept in quarantine and shown."""
+
+
+def ingest_all(database: Database, spool: Spool, settings: Settings, *, limit: int = 500) -> int:
+    """Index up to ``limit`` waiting files and the listener's journal; gives how many files."""
+    paths = spool.incoming(limit)
+    for path in paths:
+        ingest_file(database, spool, settings.site.completeness, path)
+    take_journal(database, spool)
+    return len(paths)
+
+
+def ingest_file(database: Database, spool: Spool, rules: Completeness, path: Path) -> None:
+    """Index one spooled file: rows and audit in one transaction, then let the file go."""
+    sha256, _ = spool.store(path)
+    try:
+        arrival = read_arrival(path, sha256)
+    except Unindexable as why:
+        spool.quarantine(path, sha256)
+        with database.begin() as session:
+            _quarantine(session, path, sha256, str(why))
+    else:
+        with database.begin() as session:
+            index(session, arrival, rules)
+    spool.release(path)
+
+
+def read_arrival(path: Path, sha256: str) -> Arrival:
+    """Read what the index needs from a Part 10 file's header.
+
+    Raises:
+        Unindexable: no DICOM, or a UID is missing. The text names keywords only.
+    """
+    try:
+        header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(WANTED))
+        meta = header.file_meta
+        values = {keyword: _text(header, keyword) for keyword in WANTED}
+    except READ_ERRORS as why:
+        msg = f"unreadable: {type(why).__name__}"
+        raise Unindexable(msg) from None
+    missing = [keyword for keyword in REQUIRED if not values[keyword]]
+    if missing:
+        msg = f"missing: {', '.join(missing)}"
+        raise Unindexable(msg)
+    return Arrival(
+        sha256=sha256,
+        size_bytes=path.stat().st_size,
+        transfer_syntax_uid=_text(meta, "TransferSyntaxUID"),
+        source_ae_title=_text(meta, "SendingApplicationEntityTitle")[:16],
+        source_address=_text(meta, "SendingPresentationAddress"),
+        values=values,
+    )
+
+
+def index(session: Session, arrival: Arrival, rules: Completeness) -> None:
+    """Write the rows of one arrival and move its study along, in the caller's transaction."""
+    study = _study(session, arrival, rules)
+    known = session.scalars(
+        select(InstanceRow).where(InstanceRow.sop_instance_uid == arrival.values["SOPInstanceUID"])
+    ).all()
+    same = next((row for row in known if row.sha256 == arrival.sha256), None)
+    if same is not None:
+        same.copies += 1
+        _audit(session, study, arrival, kind="instance.again")
+        return
+    session.add(_instance(study, arrival, now(session)))
+    study.instance_count += 1
+    study.last_instance_at = now(session)
+    session.flush()
+    reason = _conflict(study, arrival, known)
+    _audit(session, study, arrival, kind="instance.received", reason=reason)
+    if reason is not None:
+        _hold(session, study, reason)
+    elif not _is_ours(session, arrival):
+        _reopen(session, study, now(session) + _quiet(rules, arrival))
+
+
+def take_journal(database: Database, spool: Spool) -> int:
+    """Turn the listener's journalled security events into audit rows; gives how many."""
+    count = 0
+    for batch in spool.journal.batches():
+        with database.begin() as session:
+            for event in batch.events:
+                count += _journal_row(session, event)
+        batch.done()
+    return count
+
+
+def _journal_row(session: Session, event: JournalEvent) -> int:
+    """Write one journalled event unless it is already there; gives 1 or 0."""
+    known = select(AuditRow.id).where(AuditRow.event_uid == event.uuid)
+    if session.scalar(known) is not None:
+        return 0
+    entry = Entry(
+        event=Event.SECURITY_ALERT,
+        kind=event.kind,
+        outcome=MINOR,
+        actor="listener",
+        ae_title=event.ae_title[:16],
+        network_address=event.address,
+        detail={"code": event.code, "count": event.count, "at": event.at},
+        event_uid=event.uuid,
+    )
+    record(session, entry)
+    return 1
+
+
+def _study(session: Session, arrival: Arrival, rules: Completeness) -> StudyRow:
+    """Give the study's row, made if it is new, locked until the transaction ends."""
+    uid, at = arrival.values["StudyInstanceUID"], now(session)
+    insert_once(
+        session,
+        StudyRow,
+        {
+            "study_instance_uid": uid,
+            "state": StudyState.RECEIVING,
+            "due_at": at + _quiet(rules, arrival),
+            "received_at": at,
+            "last_instance_at": at,
+            "fence": 0, "attempts": 0, "tries": 0, "generation": 0, "instance_count": 0,
+            "outcome": Outcome.PENDING, "priority": 0, "priority_name": "", "sentence": "",
+            "modality": arrival.values["Modality"],
+            "body_part": arrival.values["BodyPartExamined"].upper(),
+            "source_ae_title": arrival.source_ae_title,
+            **{column: arrival.values[keyword] for column, keyword in IDENTITY.items()},
+        },
+    )  # fmt: skip
+    return session.scalars(
+        select(StudyRow).where(StudyRow.study_instance_uid == uid).with_for_update()
+    ).one()
+
+
+def _instance(study: StudyRow, arrival: Arrival, at: datetime) -> InstanceRow:
+    return InstanceRow(
+        study_id=study.id,
+        sop_instance_uid=arrival.values["SOPInstanceUID"],
+        sop_class_uid=arrival.values["SOPClassUID"],
+        series_instance_uid=arrival.values["SeriesInstanceUID"],
+        modality=arrival.values["Modality"],
+        transfer_syntax_uid=arrival.transfer_syntax_uid,
+        sha256=arrival.sha256,
+        size_bytes=arrival.size_bytes,
+        source_ae_title=arrival.source_ae_title,
+        source_address=arrival.source_address,
+        received_at=at,
+    )
+
+
+def _conflict(study: StudyRow, arrival: Arrival, known: Sequence[InstanceRow]) -> Reason | None:
+    if known:
+        return Reason("content-conflict", "one SOP Instance UID arrived with two contents")
+    if not arrival.values["PatientID"]:
+        return Reason("no-patient")
+    mine = (arrival.values["PatientID"], arrival.values["IssuerOfPatientID"])
+    if mine != (study.patient_id, study.issuer_of_patient_id):
+        return Reason("identity-conflict", "instances of this study name two patients")
+    return None
+
+
+def _hold(session: Session, study: StudyRow, reason: Reason) -> None:
+    study.outcome, study.reason_code, study.reason_detail = (
+        Outcome.HELD, reason.code, reason.detail or reason.meaning,
+    )  # fmt: skip
+    study.sentence = f"Held. {reason.detail or reason.meaning}."
+    if study.state != StudyState.HELD:
+        lifecycle.move(
+            session, study, StudyState.HELD, reason=str(reason), actor=ACTOR, due_at=now(session)
+        )
+
+
+def _reopen(session: Session, study: StudyRow, due_at: datetime) -> None:
+    """A new instance: later due while receiving; a closed study gets a new generation.
+
+    A study under delivery stays: its finished report leaves first, then it is reopened.
+    """
+    if study.state == StudyState.RECEIVING:
+        lifecycle.touch(session, study, due_at=due_at)
+    elif study.state in lifecycle.REOPENS:
+        if study.outcome in (Outcome.NOT_ANALYSED, Outcome.FAILED):
+            study.outcome, study.sentence = Outcome.PENDING, ""
+            study.reason_code = study.reason_detail = None
+        lifecycle.move(
+            session, study, StudyState.RECEIVING, reason="late instances", actor=ACTOR,
+            due_at=due_at,
+        )  # fmt: skip
+
+
+def _is_ours(session: Session, arrival: Arrival) -> bool:
+    """Tell whether this is a report of ours coming back: kept, but nothing new to analyse."""
+    uid = arrival.values["SOPInstanceUID"]
+    return session.scalar(select(OutboxRow.id).where(OutboxRow.sop_instance_uid == uid)) is not None
+
+
+def _quiet(rules: Completeness, arrival: Arrival) -> timedelta:
+    modality = arrival.values["Modality"]
+    return timedelta(seconds=rules.quiet_s_by_modality.get(modality, rules.quiet_s))
+
+
+def _quarantine(session: Session, path: Path, sha256: str, why: str) -> None:
+    insert_once(
+        session,
+        QuarantineRow,
+        {
+            "sha256": sha256,
+            "size_bytes": path.stat().st_size,
+            "source_ae_title": "",
+            "received_at": now(session),
+            "reason_code": "unparsable",
+            "reason_detail": why,
+        },
+    )
+    entry = Entry(
+        event=Event.SECURITY_ALERT, kind="instance.quarantined", action="C", outcome=SERIOUS,
+        actor=ACTOR, object_type="file", object_id=sha256, detail={"reason": why},
+    )  # fmt: skip
+    record(session, entry)
+
+
+def _audit(
+    session: Session, study: StudyRow, arrival: Arrival, *, kind: str, reason: Reason | None = None
+) -> None:
+    entry = Entry(
+        event=Event.INSTANCES_TRANSFERRED if reason is None else Event.SECURITY_ALERT,
+        kind=kind if reason is None else f"study.held.{reason.code}",
+        action="C",
+        outcome=SUCCESS if reason is None else MINOR,
+        actor=ACTOR,
+        ae_title=arrival.source_ae_title,
+        network_address=arrival.source_address,
+        object_type="study",
+        object_id=study.study_instance_uid,
+        detail={
+            "sop_instance_uid": arrival.values["SOPInstanceUID"],
+            "sop_class_uid": arrival.values["SOPClassUID"],
+            "sha256": arrival.sha256,
+        },
+    )
+    record(session, entry)
+
+
+def _text(dataset: Dataset, keyword: str) -> str:
+    """Give one element as text; multi-values joined as DICOM does, control characters dropped."""
+    value = dataset.get(keyword)
+    if value is None:
+        return ""
+    joined = "\\".join(str(one) for one in value) if isinstance(value, MultiValue) else str(value)
+    return "".join(character for character in joined if character.isprintable()).strip()
