@@ -11,7 +11,8 @@ class InstanceRef:
 
     sop_instance_uid: str
     sha256: str
-    """Of the whole Part 10 file, lower-case hexadecimal."""
+    """Of the content (``triage.spool.digest``): transfer syntax and data set, not the file meta,
+    which says who sent it. Lower-case hexadecimal."""
     path: Path
 
 

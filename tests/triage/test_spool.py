@@ -1,0 +1,275 @@
+"""The spool keeps every byte it promised, and its promises are kept by order."""
+
+import hashlib
+import os
+import re
+import shutil
+import stat
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.filewriter import dcmwrite
+from pydicom.uid import UID
+
+from triage import spool as spool_module
+from triage.spool import Journal, Spool, digest, stored_path
+
+
+@pytest.fixture
+def spool(tmp_path: Path) -> Spool:
+    return Spool(tmp_path / "spool")
+
+
+def modes(root: Path) -> set[tuple[bool, int]]:
+    return {(path.is_dir(), stat.S_IMODE(path.stat().st_mode)) for path in root.rglob("*")}
+
+
+def part10(path: Path, sender: str, syntax: str, data: bytes) -> Path:
+    """Write a file whose meta pydicom built, and whose data set is ``data``."""
+    meta = FileMetaDataset()
+    meta.MediaStorageSOPClassUID = UID("1.2.840.10008.5.1.4.1.1.2")
+    meta.MediaStorageSOPInstanceUID = UID("1.2.3")
+    meta.TransferSyntaxUID = UID(syntax)
+    meta.SendingApplicationEntityTitle = sender
+    empty = Dataset()
+    empty.file_meta = meta
+    dcmwrite(path, empty, enforce_file_format=True)
+    path.write_bytes(path.read_bytes() + data)
+    return path
+
+
+class TestWriting:
+    def test_a_written_file_waits_whole_and_nothing_else_is_left(self, spool: Spool) -> None:
+        path = spool.write(b"header", bytearray(b"data"), memoryview(b"more"))
+        assert path.read_bytes() == b"headerdatamore"
+        assert spool.incoming(10) == [path]
+        assert list(spool.tmp.iterdir()) == []
+        assert path.parent.name == path.stem[-2:]
+
+    def test_folders_and_files_are_for_their_owner_alone(self, spool: Spool) -> None:
+        previous = os.umask(0)
+        try:
+            loose = Spool(spool.root.with_name("loose"))
+            loose.store(loose.write(b"x"))
+        finally:
+            os.umask(previous)
+        assert modes(loose.root) == {(True, 0o700), (False, 0o600)}
+
+    def test_a_full_disk_leaves_nothing_behind(self, tmp_path: Path) -> None:
+        # A real limit in a real process: the kernel answers EFBIG in the middle of the write.
+        script = (
+            "import resource, sys; from pathlib import Path; from triage.spool import Spool\n"
+            "spool = Spool(Path(sys.argv[1]))\n"
+            "resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))\n"
+            "try: spool.write(b'h' * 100, b'd' * 100_000)\n"
+            "except OSError as why: print(why.errno)\n"
+        )
+        root = tmp_path / "spool"
+        done = subprocess.run(
+            [sys.executable, "-c", script, root], capture_output=True, text=True, check=True
+        )
+        assert done.stdout.strip() == "27"
+        assert [path for path in root.rglob("*") if path.is_file()] == []
+
+    def test_a_folder_that_vanished_is_an_error_and_leaves_no_draft(self, spool: Spool) -> None:
+        shutil.rmtree(spool.root / "in")
+        with pytest.raises(FileNotFoundError):
+            spool.write(b"x")
+        assert list(spool.tmp.iterdir()) == []
+
+    @pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
+    def test_the_data_is_synced_before_the_name_and_the_name_before_the_return(
+        self, tmp_path: Path
+    ) -> None:
+        script = (
+            "import os, sys; from pathlib import Path; from triage.spool import Spool\n"
+            "spool = Spool(Path(sys.argv[1]))\n"
+            "os.write(2, b'BEFORE'); spool.write(b'head', b'data'); os.write(2, b'AFTER')\n"
+        )
+        trace = tmp_path / "trace"
+        calls = "trace=openat,write,fsync,rename,renameat,renameat2"
+        command = ["strace", "-f", "-y", "-e", calls, "-o", str(trace)]
+        command += [sys.executable, "-c", script, str(tmp_path / "spool")]
+        subprocess.run(command, check=True, capture_output=True)
+        text = trace.read_text(errors="replace")
+        between = text[text.index('"BEFORE"') : text.index('"AFTER"')]
+        seen = re.findall(r"(write|fsync|rename)\w*\((?:\d+<([^>]*)>|\"([^\"]*)\")", between)
+        steps = [(call, Path(a or b).parts[-2]) for call, a, b in seen if "spool" in (a or b)]
+        assert [step for step, _ in steps] == ["write", "write", "fsync", "rename", "fsync"]
+        assert [where for _, where in steps] == ["tmp", "tmp", "tmp", "tmp", "in"]
+
+
+class TestWaiting:
+    def test_the_oldest_come_first_and_no_more_than_asked_for(self, spool: Spool) -> None:
+        paths = []
+        for number in range(5):
+            paths.append(spool.write(bytes([number])))
+            time.sleep(0.003)
+        assert spool.incoming(3) == paths[:3]
+        assert spool.incoming(99) == paths
+
+    def test_a_file_that_comes_after_an_empty_look_is_seen(
+        self, spool: Spool, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(spool_module, "SETTLED_NS", 0)
+        time.sleep(0.02)  # two ticks of the file system's clock
+        assert spool.incoming(9) == []
+        path = spool.write(b"x")
+        assert spool.incoming(9) == [path]
+        spool.release(path)
+        assert spool.incoming(9) == []
+
+    def test_looking_at_an_empty_spool_is_cheap(self, spool: Spool) -> None:
+        started = time.perf_counter()
+        for _ in range(20):
+            assert spool.incoming(100) == []
+        assert (time.perf_counter() - started) / 20 < 0.02
+
+
+class TestKeeping:
+    def test_a_stored_file_stays_until_it_is_released(self, spool: Spool) -> None:
+        path = spool.write(b"content")
+        sha256, kept = spool.store(path)
+        assert kept == stored_path(spool.root, sha256)
+        assert path.exists()
+        spool.release(path)
+        spool.release(path)
+        assert not path.exists()
+        assert kept.read_bytes() == b"content"
+
+    def test_storing_twice_or_two_copies_changes_nothing(self, spool: Spool) -> None:
+        first, second = spool.write(b"same"), spool.write(b"same")
+        assert spool.store(first) == spool.store(first) == spool.store(second)
+        assert len(list((spool.root / "store").rglob("*.dcm"))) == 1
+
+    def test_the_same_instance_from_two_senders_is_one_content(self, tmp_path: Path) -> None:
+        data = b"\x08\x00\x18\x00UI\x06\x001.2.3\x00"
+        one = part10(tmp_path / "1", "ROUTER", "1.2.840.10008.1.2.1", data)
+        two = part10(tmp_path / "2", "MODALITY_WITH_LONGER_META"[:16], "1.2.840.10008.1.2.1", data)
+        assert one.read_bytes() != two.read_bytes()
+        assert digest(one) == digest(two)
+
+    def test_another_data_set_or_transfer_syntax_is_another_content(self, tmp_path: Path) -> None:
+        files = [
+            part10(tmp_path / "1", "A", "1.2.840.10008.1.2.1", b"1234"),
+            part10(tmp_path / "2", "A", "1.2.840.10008.1.2.1", b"1235"),
+            part10(tmp_path / "3", "A", "1.2.840.10008.1.2.4.50", b"1234"),
+        ]
+        assert len({digest(path) for path in files}) == 3
+
+    @pytest.mark.parametrize("content", [b"", b"short", b"\0" * 128 + b"DICM", bytes(range(256))])
+    def test_bytes_that_are_no_part_10_file_are_hashed_whole(
+        self, tmp_path: Path, content: bytes
+    ) -> None:
+        path = tmp_path / "file"
+        path.write_bytes(content)
+        assert digest(path) == hashlib.sha256(b"\n" + content).hexdigest()
+
+    def test_quarantine_keeps_the_bytes(self, spool: Spool) -> None:
+        path = spool.write(b"strange")
+        sha256, _ = spool.store(path)
+        kept = spool.quarantine(path, sha256)
+        spool.release(path)
+        assert kept.read_bytes() == b"strange"
+
+    def test_free_space_is_what_the_system_says(self, spool: Spool) -> None:
+        usage = shutil.disk_usage(spool.root)
+        assert abs(spool.free_bytes() - usage.free) < 512 * 2**20
+        assert spool.free_inodes() > 0
+
+
+class TestSweeping:
+    def test_a_killed_writers_draft_goes_and_a_living_ones_stays(self, spool: Spool) -> None:
+        child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+        try:
+            ticks = spool_module._start_ticks(child.pid)
+            mine = spool.tmp / f"{os.getpid()}-{spool_module._start_ticks(os.getpid())}-a.dcm"
+            theirs = spool.tmp / f"{child.pid}-{ticks}-b.dcm"
+            reused = spool.tmp / f"{child.pid}-{int(ticks) - 7}-c.dcm"
+            for path in (mine, theirs, reused):
+                path.write_bytes(b"x")
+            assert spool.sweep() == 1
+            assert sorted(spool.tmp.iterdir()) == sorted([mine, theirs])
+        finally:
+            child.communicate(b"\n")
+        assert spool.sweep() == 1
+        assert list(spool.tmp.iterdir()) == [mine]
+
+    def test_an_old_draft_is_nobodys(self, spool: Spool) -> None:
+        path = spool.tmp / f"{os.getpid()}-{spool_module._start_ticks(os.getpid())}-a.dcm"
+        path.write_bytes(b"x")
+        os.utime(path, (time.time() - 7200, time.time() - 7200))
+        assert spool.sweep() == 1
+
+
+class TestJournal:
+    def test_events_are_counted_and_read_back_once_acknowledged(self, tmp_path: Path) -> None:
+        journal = Journal(tmp_path)
+        for _ in range(3):
+            journal.note("association.rejected", code="1/1/7", ae_title="BAD", address="10.0.0.1")
+        journal.note("instance.refused", code="0xC000", ae_title="CT1", address="10.0.0.2")
+        journal.flush()
+        journal.flush()
+        (batch,) = journal.batches()
+        assert [(event.kind, event.count) for event in batch.events] == [
+            ("association.rejected", 3),
+            ("instance.refused", 1),
+        ]
+        (again,) = journal.batches()
+        assert again == batch  # a crash before the commit: the same events, the same UUIDs
+        batch.done()
+        assert list(journal.batches()) == []
+
+    def test_a_flood_is_bounded_and_still_counted(self, tmp_path: Path) -> None:
+        journal = Journal(tmp_path)
+        for number in range(5000):
+            journal.note("association.rejected", code="2/3/2", address=f"10.0.{number}")
+        journal.flush()
+        (batch,) = journal.batches()
+        assert len(batch.events) <= spool_module.MAX_JOURNAL_KEYS + 1
+        assert sum(event.count for event in batch.events) == 5000
+
+    def test_nothing_a_peer_claims_can_forge_a_line(self, tmp_path: Path) -> None:
+        journal = Journal(tmp_path)
+        journal.note("association.rejected", ae_title='A\n{"kind":"x"}\x1b[31m' + "Z" * 99)
+        journal.flush()
+        (batch,) = journal.batches()
+        (event,) = batch.events
+        assert "\n" not in event.ae_title
+        assert "\x1b" not in event.ae_title
+        assert len(event.ae_title) == 64
+
+    def test_events_wait_when_the_disk_refuses_and_are_written_later(self, tmp_path: Path) -> None:
+        journal = Journal(tmp_path / "journal")
+        journal.note("limit")
+        with pytest.raises(FileNotFoundError):
+            journal.flush()
+        journal.note("limit")
+        (tmp_path / "journal").mkdir()
+        journal.flush()
+        (batch,) = journal.batches()
+        assert batch.events[0].count == 2
+
+    def test_a_reader_that_is_away_bounds_the_files_not_the_counts(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(spool_module, "MAX_JOURNAL_BATCHES", 2)
+        journal = Journal(tmp_path)
+        for _ in range(5):
+            journal.note("limit")
+            journal.flush()
+        assert len(list(tmp_path.iterdir())) == 2
+        for batch in journal.batches():
+            batch.done()
+        journal.flush()
+        (batch,) = journal.batches()
+        assert batch.events[0].count == 3
+
+    def test_a_damaged_line_is_reported_as_such(self, tmp_path: Path) -> None:
+        (tmp_path / "1.jsonl").write_text("not json\n")
+        (batch,) = Journal(tmp_path).batches()
+        assert batch.events[0].kind == "journal.damaged"
