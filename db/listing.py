@@ -1,0 +1,259 @@
+"""The worklist's order, read by keyset: no OFFSET, no sort over the table.
+
+A list is a row of *bands* from top to bottom; a band merges *runs*, each of which an index gives in
+order. In the default order a band is one priority; the lowest band above routine also holds the
+routine studies that have waited longer than the ageing limit (Baltruschat et al., Eur Radiol 2021:
+prioritising without such a limit raises the longest waiting time).
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from heapq import merge
+from itertools import islice
+from typing import Any, Final, Self
+
+from sqlalchemy import ColumnElement, Select, func, literal, select, true, tuple_
+from sqlalchemy.orm import InstrumentedAttribute, Session
+
+from db.states import StudyState
+from db.tables import StudyRow
+
+ROUTINE: Final = 0
+AGED: Final = 1
+"""The band of studies that waited too long: the lowest above routine."""
+WORKING: Final = (StudyState.RECEIVING, StudyState.READY, StudyState.ANALYSED)
+EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+MICROSECOND: Final = timedelta(microseconds=1)
+
+
+class Listing(StrEnum):
+    """The predefined lists. ``ALL`` holds every received study."""
+
+    ALL = "all"
+    PRIORITISED = "prioritised"
+    NOT_PRIORITISED = "not prioritised"
+    PENDING = "pending"
+    NOT_ANALYSED = "not analysed"
+    HELD = "held"
+    FAILED = "failed"
+    OVERDUE = "overdue"
+
+
+class Order(StrEnum):
+    """How a list is sorted."""
+
+    PRIORITY = "priority"
+    """Highest priority first, then the longest waiting."""
+    RANK = "rank"
+    """Rarest among the healthy calibration studies first; studies without a rank last."""
+
+
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """The moment a list is read at, and the two limits that depend on it."""
+
+    as_of: datetime
+    promote_after: timedelta
+    overdue_after: timedelta
+
+    @property
+    def aged_before(self) -> datetime:
+        """Give the arrival at or before which a study has waited too long."""
+        return self.as_of - self.promote_after
+
+    @property
+    def overdue_before(self) -> datetime:
+        """Give the last arrival at or before which an unfinished study is overdue."""
+        return self.as_of - self.overdue_after
+
+    def promotes(self, study: StudyRow) -> bool:
+        """Tell whether only the time it has waited puts the study above routine."""
+        return study.priority == ROUTINE and study.received_at <= self.aged_before
+
+    def is_overdue(self, study: StudyRow) -> bool:
+        """Tell whether the study should have come to rest by now."""
+        return study.state in WORKING and study.last_instance_at <= self.overdue_before
+
+
+@dataclass(frozen=True, slots=True)
+class Cursor:
+    """A place in a list: the sort key of one of its studies."""
+
+    as_of: datetime
+    """When the first page was read: while paging, promotion moves nothing."""
+    level: int
+    """Of the band."""
+    key: tuple[float, ...]
+    """The run's columns as numbers, the study's id last."""
+
+    def __str__(self) -> str:
+        parts = (_number(self.as_of), self.level, *self.key)
+        return "~".join(repr(part) for part in parts)
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read a cursor back from its text.
+
+        Raises:
+            ValueError: it is none of ours.
+        """
+        as_of, level, *key = text.split("~")
+        if not 1 <= len(key) <= 3:
+            msg = "not a cursor"
+            raise ValueError(msg)
+        try:
+            return cls(_moment(int(as_of)), int(level), tuple(map(_parse_number, key)))
+        except OverflowError:
+            msg = "not a cursor"
+            raise ValueError(msg) from None
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A part of a list."""
+
+    studies: tuple[StudyRow, ...]
+    after: Cursor | None
+    """Where the next page begins; None on the last."""
+
+
+@dataclass(frozen=True, slots=True)
+class Band:
+    """Runs that stand together, merged by the same columns."""
+
+    level: int
+    """Bands stand in falling order of it."""
+    columns: tuple[InstrumentedAttribute[Any], ...]
+    runs: tuple[ColumnElement[bool], ...]
+    falling: bool = False
+
+    def key(self, study: StudyRow) -> tuple[float, ...]:
+        """Give the study's place in the band."""
+        return tuple(_number(getattr(study, column.key)) for column in self.columns)
+
+
+@dataclass(frozen=True, slots=True)
+class Worklist:
+    """One list in one order at one moment."""
+
+    listing: Listing
+    order: Order
+    clock: Clock
+
+    def page(self, session: Session, *, limit: int, after: Cursor | None = None) -> Page:
+        """Give up to ``limit`` studies behind ``after``.
+
+        Raises:
+            ValueError: the cursor belongs to another order.
+        """
+        found = list(islice(self._walk(session, after, limit + 1), limit + 1))
+        last = found[limit - 1] if len(found) > limit else None
+        return Page(
+            tuple(study for _, study in found[:limit]),
+            Cursor(self.clock.as_of, last[0].level, last[0].key(last[1])) if last else None,
+        )
+
+    def neighbours(self, session: Session, study: StudyRow) -> tuple[int | None, int | None]:
+        """Give the ids of the studies before and after one in this list."""
+        here = self.place(session, study)
+        before = next(self._walk(session, here, 1, back=True), None)
+        behind = next(self._walk(session, here, 1), None)
+        return (before[1].id if before else None, behind[1].id if behind else None)
+
+    def place(self, session: Session, study: StudyRow) -> Cursor:
+        """Give the place of a study, whether it is in this list or not."""
+        if self.order == Order.RANK:
+            level = int(study.rank is not None and study.score is not None)
+        else:
+            level = AGED if self.clock.promotes(study) else study.priority
+        band = next(band for band in self._bands(session) if band.level <= level)
+        return Cursor(self.clock.as_of, band.level, band.key(study))
+
+    def _walk(
+        self, session: Session, start: Cursor | None, limit: int, *, back: bool = False
+    ) -> Iterator[tuple[Band, StudyRow]]:
+        bands = self._bands(session)
+        for band in reversed(bands) if back else bands:
+            if start and (band.level < start.level if back else band.level > start.level):
+                continue
+            here = start.key if start and start.level == band.level else None
+            falling = band.falling != back
+            rows = (
+                session.scalars(_query(band, run, here, falling=falling).limit(limit))
+                for run in band.runs
+            )
+            for study in merge(*rows, key=band.key, reverse=falling):
+                yield band, study
+
+    def _bands(self, session: Session) -> list[Band]:
+        kept = _filter(self.listing, self.clock)
+        if self.order == Order.RANK:
+            ranked, scored = StudyRow.rank.is_not(None), StudyRow.score.is_not(None)
+            best = (StudyRow.rank, StudyRow.score, StudyRow.id)
+            return [
+                Band(1, best, (kept & ranked & scored,), falling=True),
+                Band(0, (StudyRow.id,), (kept & ~ranked, kept & ranked & ~scored)),
+            ]
+        aged = StudyRow.received_at <= self.clock.aged_before
+        waited = (StudyRow.received_at, StudyRow.id)
+        runs = {level: [kept & (StudyRow.priority == level)] for level in _levels(session)}
+        runs[AGED].append(kept & (StudyRow.priority == ROUTINE) & aged)
+        runs[ROUTINE] = [kept & (StudyRow.priority == ROUTINE) & ~aged]
+        return [Band(level, waited, tuple(runs[level])) for level in sorted(runs, reverse=True)]
+
+
+def _query(
+    band: Band, run: ColumnElement[bool], start: tuple[float, ...] | None, *, falling: bool
+) -> Select[StudyRow]:
+    statement = select(StudyRow).where(run)
+    if start is not None:
+        if len(start) != len(band.columns):
+            msg = "the cursor belongs to another order"
+            raise ValueError(msg)
+        pairs = zip(band.columns, start, strict=True)
+        here = tuple_(*(literal(_value(column, one), column.type) for column, one in pairs))
+        place = tuple_(*band.columns)
+        statement = statement.where(place < here if falling else place > here)
+    return statement.order_by(*(one.desc() if falling else one.asc() for one in band.columns))
+
+
+def _levels(session: Session) -> set[int]:
+    """Give every priority in use and the two that always have a band; one index step for each."""
+    levels = {AGED, ROUTINE}
+    top = session.scalar(select(func.max(StudyRow.priority)))
+    while top is not None:
+        levels.add(top)
+        top = session.scalar(select(func.max(StudyRow.priority)).where(StudyRow.priority < top))
+    return levels
+
+
+def _filter(listing: Listing, clock: Clock) -> ColumnElement[bool]:
+    if listing == Listing.ALL:
+        return true()
+    if listing == Listing.OVERDUE:
+        late = StudyRow.last_instance_at <= clock.overdue_before
+        return StudyRow.state.in_(WORKING) & late
+    return StudyRow.outcome == listing
+
+
+def _number(value: datetime | float) -> float:
+    return (value - EPOCH) // MICROSECOND if isinstance(value, datetime) else value
+
+
+def _moment(microseconds: float) -> datetime:
+    return EPOCH + int(microseconds) * MICROSECOND
+
+
+def _value(column: InstrumentedAttribute[Any], number: float) -> datetime | float:
+    return _moment(number) if column.key == StudyRow.received_at.key else number
+
+
+def _parse_number(text: str) -> float:
+    """Read an integer or a finite float, neither larger than a database takes."""
+    number = int(text) if text.lstrip("-").isdigit() else float(text)
+    if not abs(number) < 2**62:
+        msg = "not a cursor"
+        raise ValueError(msg)
+    return number
