@@ -8,11 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Engine, create_engine, event, text
-from sqlalchemy.engine import make_url
+from sqlalchemy.engine import ExceptionContext, make_url
+from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.orm import Session, sessionmaker
 
 BUSY_TIMEOUT_S = 10
-READ_ONLY = {"triage_read_only": True}
+IDLE_TIMEOUT_S = 60
+"""A transaction left open this long ends: a frozen process holds no lock for ever."""
+READ_ONLY = {"triage_read_only": True, "postgresql_readonly": True}
+TRANSIENT_SQLSTATES = ("08", "40", "53", "57P", "55P03", "25P03")
+"""Connection, rollback, no resource, shutdown, lock timeout, idle timeout."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,19 +51,30 @@ def connect(url: str) -> Database:
     if parsed.drivername == "postgresql":
         parsed = parsed.set(drivername="postgresql+psycopg")
     if parsed.get_backend_name() == "sqlite":
-        if parsed.database:
-            Path(parsed.database).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        _make_private(parsed.database)
         engine = create_engine(
             parsed, hide_parameters=True, connect_args={"timeout": BUSY_TIMEOUT_S}
         )
         _teach_sqlite(engine)
     else:
         engine = create_engine(parsed, hide_parameters=True, pool_pre_ping=True, pool_size=4)
+        _teach_postgresql(engine)
     return Database(
         engine,
         sessionmaker(engine, expire_on_commit=False),
         sessionmaker(engine.execution_options(**READ_ONLY), expire_on_commit=False),
     )
+
+
+def is_transient(error: DBAPIError) -> bool:
+    """Tell whether the same transaction may succeed later: busy, restarting, full, deadlocked."""
+    sqlite_name = getattr(error.orig, "sqlite_errorname", None)
+    if sqlite_name is not None:
+        return str(sqlite_name).startswith(("SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_FULL"))
+    sqlstate = getattr(error.orig, "sqlstate", None)
+    if sqlstate is None:  # no answer from a server: it is gone, or not there yet
+        return isinstance(error, OperationalError) or error.connection_invalidated
+    return str(sqlstate).startswith(TRANSIENT_SQLSTATES)
 
 
 def now(session: Session) -> datetime:
@@ -72,20 +88,58 @@ def now(session: Session) -> datetime:
     return moment.astimezone(UTC)
 
 
+def _make_private(path: str | None) -> None:
+    """Create the file for its owner alone; SQLite gives its log files the same mode."""
+    if not path or path == ":memory:":
+        return
+    Path(path).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    Path(path).touch(mode=0o600)
+
+
 def _teach_sqlite(engine: Engine) -> None:
     @event.listens_for(engine, "connect")
     def _on_connect(connection: Any, _record: Any) -> None:  # noqa: ANN401 - DBAPI objects
         connection.isolation_level = None  # we emit BEGIN ourselves
         for pragma in (
+            f"busy_timeout={BUSY_TIMEOUT_S * 1000}",
             "journal_mode=WAL",
             "synchronous=FULL",
             "foreign_keys=ON",
-            f"busy_timeout={BUSY_TIMEOUT_S * 1000}",
         ):
             connection.execute(f"PRAGMA {pragma}")
 
     @event.listens_for(engine, "begin")
     def _on_begin(connection: Any) -> None:  # noqa: ANN401
-        # A deferred BEGIN that later writes fails at once with "database is locked".
         read_only = connection.get_execution_options().get("triage_read_only", False)
+        raw = connection.connection.dbapi_connection
+        raw.execute(f"PRAGMA query_only={'ON' if read_only else 'OFF'}")
+        # A deferred BEGIN that later writes fails at once with "database is locked".
         connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")
+
+
+def _teach_postgresql(engine: Engine) -> None:
+    @event.listens_for(engine, "connect")
+    def _on_connect(connection: Any, _record: Any) -> None:  # noqa: ANN401
+        connection.autocommit = True
+        connection.execute(
+            "SELECT set_config('lock_timeout', %s, false),"
+            " set_config('idle_in_transaction_session_timeout', %s, false),"
+            " set_config('synchronous_commit', coalesce(nullif("
+            "   current_setting('synchronous_commit'), 'off'), 'on'), false)",
+            (f"{BUSY_TIMEOUT_S}s", f"{IDLE_TIMEOUT_S}s"),
+        )
+        connection.autocommit = False
+
+    @event.listens_for(engine, "handle_error")
+    def _on_error(context: ExceptionContext) -> None:
+        """Keep values out of texts: DETAIL quotes the row, a data exception quotes its input."""
+        original = context.original_exception
+        sqlstate = getattr(original, "sqlstate", None) or ""
+        if not sqlstate.startswith(("22", "23")):
+            return
+        diag = original.diag  # type: ignore[attr-defined] # only psycopg's errors have a state
+        places = (diag.table_name, diag.column_name, diag.constraint_name)
+        words = f"{sqlstate} at {' '.join(filter(None, places)) or 'a statement'}"
+        for error in (original, context.sqlalchemy_exception):
+            if error is not None:
+                error.args = (f"({type(original).__name__}) {words}",)

@@ -48,7 +48,12 @@ def claim(
 ) -> Claim | None:
     """Lease the study if it rests in one of ``states``, is due and is free; else None."""
     at = now(session)
-    row = session.scalar(select(StudyRow).where(StudyRow.id == study_id).with_for_update())
+    row = session.scalar(
+        select(StudyRow)
+        .where(StudyRow.id == study_id)
+        .with_for_update()
+        .execution_options(populate_existing=True)
+    )
     if row is None or row.state not in states or row.due_at > at or row.attempts >= max_attempts:
         return None
     if row.leased_until is not None and row.leased_until > at:
@@ -99,10 +104,9 @@ def advance(session: Session, held: Claim, new: StudyState, *, reason: str) -> N
     """
     _check(held.state, new)
     at = now(session)
-    moved = _touch(session, _mine(held).values(**_arrived(new, at, at)))
-    if not moved:
-        raise StaleStudyError(held.study_id)
     _note(session, held.study_id, (held.state, new), reason=reason, actor=held.owner)
+    if not _touch(session, _mine(held).values(**_arrived(new, at, at))):
+        raise StaleStudyError(held.study_id)
 
 
 def tries(session: Session, held: Claim) -> int:
@@ -149,12 +153,11 @@ def move(
     """
     _check(StudyState(row.state), new)
     at = now(session)
-    old = StudyState(row.state)
+    _note(session, row.id, (StudyState(row.state), new), reason=reason, actor=actor)
     for name, value in _arrived(new, at, due_at).items():
         setattr(row, name, value)
     row.fence += 1
     session.flush()
-    _note(session, row.id, (old, new), reason=reason, actor=actor)
 
 
 def touch(session: Session, row: StudyRow, *, due_at: datetime) -> None:
@@ -289,9 +292,11 @@ def _note(
     reason: str,
     actor: str,
 ) -> None:
+    """Write the transition before the state: the database refuses a state without one."""
     old, new = arrow
     session.add(
         TransitionRow(
             study_id=study_id, old=old, new=new, reason=reason, actor=actor, at=now(session)
         )
     )
+    session.flush()

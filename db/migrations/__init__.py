@@ -1,0 +1,1 @@
+"""Migrations, one file a change, in order of their number."""

@@ -1,0 +1,1 @@
+"""The changes themselves: ``NNNN_what_changes.py``, revision id ``NNNN``."""

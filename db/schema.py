@@ -1,0 +1,173 @@
+"""The schema's version: bring a database up or down, look, compare, or refuse to start.
+
+A revision's id is the number its file begins with, so that looking needs no import of Alembic.
+"""
+
+from collections.abc import Callable
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, TypeVar
+
+from sqlalchemy import Connection, inspect, text
+
+from db.engine import Database, connect
+
+if TYPE_CHECKING:
+    from alembic.config import Config
+
+Result = TypeVar("Result")
+VERSION_TABLE: Final = "alembic_version"
+GUARDS: Final = frozenset(
+    {
+        *(
+            f"{table}_refuses_{verb}"
+            for table in ("audit", "audit_seal", "transition")
+            for verb in ("update", "delete")
+        ),
+        "study_refuses_unnoted_state",
+    }
+)
+"""The triggers that a whole database has."""
+_LOCK: Final = 0x7472_6961_6765
+"""Of PostgreSQL's advisory lock: one migration at a time."""
+
+
+class SchemaError(Exception):
+    """The database's schema is not the one this program was written for."""
+
+
+def head() -> str:
+    """Give the newest revision this program knows."""
+    return max(known())
+
+
+def known() -> frozenset[str]:
+    """Give every revision this program knows."""
+    names = (entry.name for entry in files("db.migrations.versions").iterdir())
+    return frozenset(name.partition("_")[0] for name in names if name[:4].isdecimal())
+
+
+def current(url: str) -> str | None:
+    """Give the revision the database is at; None when it is empty."""
+    return _with(url, revision)
+
+
+def upgrade(url: str, to: str | None = None) -> None:
+    """Bring the database to the newest revision, or to ``to``; nothing happens when it is there.
+
+    Safe to call from several processes at once: one migrates, the others wait and find it done.
+
+    Raises:
+        SchemaError: the database was written by a newer program.
+    """
+    _with(url, lambda database: _upgrade(database, to or head()))
+
+
+def downgrade(url: str, to: str) -> None:
+    """Take the database back to revision ``to``; "base" drops everything."""
+    _with(url, lambda database: _run(database, "downgrade", to))
+
+
+def check(url: str) -> list[str]:
+    """Give the differences between the database and the tables of ``db.tables``, in words."""
+    return _with(url, _differences)
+
+
+def require_head(database: Database) -> None:
+    """Refuse a database that is behind or ahead of this program.
+
+    Raises:
+        SchemaError: with what to do about it.
+    """
+    found = revision(database)
+    if found == head():
+        return
+    _refuse_unknown(found)
+    msg = f"the database is at revision {found or 'none'}, not {head()}: run `triage db upgrade`"
+    raise SchemaError(msg)
+
+
+def revision(database: Database) -> str | None:
+    """Give the revision an open database is at; None when it is empty."""
+    with database.reading() as session:
+        if not inspect(session.connection()).has_table(VERSION_TABLE):
+            return None
+        found = session.scalar(text("SELECT version_num FROM alembic_version"))
+    return None if found is None else str(found)
+
+
+def _upgrade(database: Database, to: str) -> None:
+    found = revision(database)
+    _refuse_unknown(found)
+    if found != to:
+        _run(database, "upgrade", to)
+
+
+def _refuse_unknown(found: str | None) -> None:
+    if found is not None and found not in known():
+        msg = (
+            f"the database is at revision {found}, which this program does not know: it was "
+            "written by a newer release; install that one, or restore a backup"
+        )
+        raise SchemaError(msg)
+
+
+def _run(database: Database, what: str, to: str) -> None:
+    """Migrate in one transaction that no other migration can share."""
+    from alembic import command
+
+    with database.engine.begin() as connection:  # SQLite: BEGIN IMMEDIATE is the lock
+        if connection.dialect.name == "postgresql":
+            connection.execute(text("SET LOCAL lock_timeout = 0"))
+            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
+        getattr(command, what)(_config(connection), to)
+
+
+def _config(connection: Connection) -> "Config":
+    from alembic.config import Config
+
+    config = Config(attributes={"connection": connection})
+    folder = str(Path(str(files("db.migrations").joinpath("env.py"))).parent)
+    config.set_main_option("script_location", folder.replace("%", "%%"))
+    config.set_main_option("path_separator", "os")
+    return config
+
+
+def _differences(database: Database) -> list[str]:
+    from alembic.autogenerate import compare_metadata
+    from alembic.migration import MigrationContext
+
+    from db.tables import StudyRow
+
+    options = {"compare_type": True, "compare_server_default": True}
+    with database.reading() as session:
+        connection = session.connection()
+        context = MigrationContext.configure(connection, opts=options)
+        found = [_words(one) for one in compare_metadata(context, StudyRow.metadata)]
+        missing = GUARDS - _triggers(connection)
+    return [*found, *(f"trigger {name} is missing" for name in sorted(missing))]
+
+
+def _triggers(connection: Connection) -> set[str]:
+    """Give the names of the database's own triggers."""
+    listing = (
+        "SELECT tgname FROM pg_trigger WHERE NOT tgisinternal"
+        if connection.dialect.name == "postgresql"
+        else "SELECT name FROM sqlite_master WHERE type = 'trigger'"
+    )
+    return set(connection.execute(text(listing)).scalars())
+
+
+def _words(difference: object) -> str:
+    """Flatten Alembic's tuples: ("modify_type", None, "study", "rank", ...)."""
+    if isinstance(difference, list):
+        return "; ".join(_words(one) for one in difference)
+    return repr(difference)
+
+
+def _with(url: str, work: Callable[[Database], Result]) -> Result:
+    database = connect(url)
+    try:
+        return work(database)
+    finally:
+        database.dispose()
