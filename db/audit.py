@@ -8,16 +8,23 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from enum import StrEnum
 from typing import Any, Final
 
-from sqlalchemy import func, select
+from sqlalchemy import ColumnElement, RowMapping, Select, exists, func, select
 from sqlalchemy.orm import Session
 
 from db.engine import now
 from db.tables import AuditRow, AuditSealRow
 
 GENESIS: Final = "0" * 64
+OVERDUE: Final = timedelta(hours=1)
+WINDOW: Final = 10_000
+"""Ids before the newest sealed one that every sealing looks at again."""
+_LOCK: Final = 0x7365_616C
+"""Of PostgreSQL's advisory lock: one sealer at a time."""
+_CONTENT: Final = tuple(column.key for column in AuditRow.__table__.columns)
 SUCCESS, MINOR, SERIOUS, MAJOR = 0, 4, 8, 12
 """EventOutcomeIndicator, PS3.15 A.5.3."""
 
@@ -80,25 +87,29 @@ def record(session: Session, entry: Entry) -> None:
 
 
 def seal(session: Session, *, limit: int = 1000) -> int:
-    """Chain the rows that are not yet chained, oldest id first; gives how many.
+    """Chain rows that are not yet chained, oldest id first; gives how many.
 
-    One sealer at a time: the unique ``seq`` makes a second one fail and roll back.
+    Ids commit out of order, so a row older than the newest sealed one may still be waiting: it is
+    sealed after it. A second sealer at the same moment does nothing.
     """
-    last = session.scalar(select(AuditSealRow).order_by(AuditSealRow.seq.desc()).limit(1))
-    seq, prev = (last.seq, last.row_hash) if last else (0, GENESIS)
-    unsealed = session.scalars(
-        select(AuditRow)
-        .outerjoin(AuditSealRow, AuditSealRow.audit_id == AuditRow.id)
-        .where(AuditSealRow.seq.is_(None))
-        .order_by(AuditRow.id)
-        .limit(limit)
-    ).all()
-    for row in unsealed:
-        seq += 1
-        digest = _chain(prev, seq, row)
-        session.add(AuditSealRow(seq=seq, audit_id=row.id, prev_hash=prev, row_hash=digest))
-        prev = digest
-    return len(unsealed)
+    if not _sealing_is_ours(session):
+        return 0
+    seq, prev = head(session)
+    newest = session.scalar(select(func.max(AuditSealRow.audit_id))) or 0
+    found = _seal(session, seq, prev, after=newest - WINDOW, limit=limit)
+    if (seq + found) // WINDOW == seq // WINDOW:
+        return found
+    # Once a window, look at every row: a transaction may have been open for longer than one.
+    seq, prev = head(session)
+    return found + _seal(session, seq, prev, after=0, limit=limit)
+
+
+def head(session: Session) -> tuple[int, str]:
+    """Give the last seal's number and hash; zero and GENESIS before the first."""
+    last = session.execute(
+        select(AuditSealRow.seq, AuditSealRow.row_hash).order_by(AuditSealRow.seq.desc()).limit(1)
+    ).first()
+    return (last.seq, last.row_hash) if last else (0, GENESIS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,9 +117,12 @@ class Verdict:
     """What ``verify`` found."""
 
     sealed: int
+    """Rows whose seal holds, from the first."""
     unsealed: int
+    overdue: int
+    """Unsealed rows older than OVERDUE: no sealer ran."""
     head: str
-    """Hash of the last sealed row: compare it with a copy kept elsewhere."""
+    """Hash of the last seal that holds."""
     first_bad_seq: int | None
     problem: str
 
@@ -118,47 +132,85 @@ class Verdict:
         return self.first_bad_seq is None
 
 
-def verify(session: Session) -> Verdict:
-    """Walk the chain from its first row; names the first row that does not fit."""
-    total = session.scalar(select(func.count()).select_from(AuditRow)) or 0
-    prev, count = GENESIS, 0
-    for count, (sealed, row) in enumerate(_pairs(session), start=1):
-        problem = _problem(prev, count, sealed, row)
+def verify(session: Session, remembered: Mapping[int, str] | None = None) -> Verdict:
+    """Walk the chain from its first row; names the first row that does not fit.
+
+    ``remembered`` are seals noted outside the database (``db.checkpoint``): number to hash. Only
+    they show a tail that was cut off, or a chain that was written anew from some row on.
+    """
+    remembered = remembered or {}
+    prev, count, problem = GENESIS, 0, ""
+    for pair in _pairs(session):
+        problem = _problem(prev, count + 1, pair, remembered.get(count + 1))
         if problem:
-            return Verdict(count - 1, total - count + 1, prev, sealed.seq, problem)
-        prev = sealed.row_hash
-    return Verdict(count, total - count, prev, None, "")
+            break
+        prev, count = pair["row_hash"], count + 1
+    if not problem and max(remembered, default=0) > count:
+        problem = f"seals after {count} were cut off"
+    unsealed = session.scalar(_count_unsealed()) or 0
+    overdue = session.scalar(_count_unsealed().where(AuditRow.at < now(session) - OVERDUE)) or 0
+    return Verdict(count, unsealed, overdue, prev, count + 1 if problem else None, problem)
 
 
-def _pairs(session: Session) -> Iterator[tuple[AuditSealRow, AuditRow | None]]:
+def _sealing_is_ours(session: Session) -> bool:
+    """Take the sealer's lock until the end of the transaction. SQLite has one writer anyway."""
+    if session.get_bind().dialect.name == "sqlite":
+        return True
+    return bool(session.scalar(select(func.pg_try_advisory_xact_lock(_LOCK))))
+
+
+def _seal(session: Session, seq: int, prev: str, *, after: int, limit: int) -> int:
+    waiting = (
+        select(*AuditRow.__table__.columns)
+        .where(AuditRow.id > after, ~_is_sealed())
+        .order_by(AuditRow.id)
+        .limit(limit)
+    )
+    session.flush()
+    rows = session.execute(waiting).mappings().all()
+    for count, row in enumerate(rows, start=1):
+        digest = _chain(prev, seq + count, row)
+        session.add(
+            AuditSealRow(seq=seq + count, audit_id=row["id"], prev_hash=prev, row_hash=digest)
+        )
+        prev = digest
+    session.flush()
+    return len(rows)
+
+
+def _is_sealed() -> ColumnElement[bool]:
+    return exists().where(AuditSealRow.audit_id == AuditRow.id)
+
+
+def _count_unsealed() -> Select[int]:
+    return select(func.count()).select_from(AuditRow).where(~_is_sealed())
+
+
+def _pairs(session: Session) -> Iterator[RowMapping]:
     query = (
-        select(AuditSealRow, AuditRow)
+        select(*AuditSealRow.__table__.columns, *AuditRow.__table__.columns)
         .outerjoin(AuditRow, AuditRow.id == AuditSealRow.audit_id)
         .order_by(AuditSealRow.seq)
         .execution_options(yield_per=1000)
     )
-    for pair in session.execute(query):
-        yield pair.tuple()
+    yield from session.execute(query).mappings()
 
 
-def _problem(prev: str, seq: int, sealed: AuditSealRow, row: AuditRow | None) -> str:
-    if sealed.seq != seq:
+def _problem(prev: str, seq: int, pair: RowMapping, remembered: str | None) -> str:
+    if pair["seq"] != seq:
         return f"seal {seq} is missing"
-    if row is None:
-        return f"audit row {sealed.audit_id} was removed"
-    if sealed.prev_hash != prev:
+    if pair["id"] is None:
+        return f"audit row {pair['audit_id']} was removed"
+    if pair["prev_hash"] != prev:
         return "the chain was cut or reordered"
-    if sealed.row_hash != _chain(prev, seq, row):
-        return f"audit row {row.id} was changed"
-    return ""
+    if pair["row_hash"] != _chain(prev, seq, pair):
+        return f"audit row {pair['id']} was changed"
+    rewritten = remembered not in (None, pair["row_hash"])
+    return "the chain was written anew, here or before" if rewritten else ""
 
 
-def _chain(prev: str, seq: int, row: AuditRow) -> str:
-    content = {
-        column.key: getattr(row, column.key).isoformat()
-        if column.key == "at"
-        else getattr(row, column.key)
-        for column in AuditRow.__table__.columns
-    }
+def _chain(prev: str, seq: int, row: RowMapping) -> str:
+    content = {name: row[name] for name in _CONTENT}
+    content["at"] = row["at"].isoformat()
     canonical = json.dumps([prev, seq, content], sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()
