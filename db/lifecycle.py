@@ -228,17 +228,12 @@ def bury(session: Session, *, max_attempts: int, limit: int = 100) -> list[int]:
         .with_for_update(skip_locked=True)
     ).all()
     for row in rows:
-        attempts = row.attempts
-        move(
-            session,
-            row,
-            StudyState.FAILED,
-            due_at=at,
-            actor="reconciler",
-            reason=f"crashed: {attempts} attempts in state {row.state} came to nothing",
-        )
-        row.outcome, row.reason_code = "failed", "crashed"
-        row.reason_detail = f"{attempts} attempts came to nothing"
+        old, detail = row.state, f"{row.attempts} attempts came to nothing"
+        row.reason_code, row.reason_detail = "crashed", detail
+        if old != StudyState.ANALYSED:  # a failed delivery leaves the finding as it is
+            row.outcome, row.sentence = "failed", f"Failed. {detail}."
+        reason = f"crashed: {detail} in state {old}"
+        move(session, row, StudyState.FAILED, reason=reason, actor="reconciler", due_at=at)
     return [row.id for row in rows]
 
 
