@@ -1,24 +1,61 @@
-"""The chain of transforms of each kind of recipe. What is trained is what is served.
+"""From a series to the tensor a detector sees. What is trained is what is served.
 
 Shapes: N slices, C channels, H W rows and columns.
 """
 
-from collections.abc import Callable, Mapping
-from typing import Any, Final
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from monai.data.meta_tensor import MetaTensor
-from monai.transforms.croppad.dictionary import CropForegroundd
 from monai.transforms.spatial.dictionary import Resized
 
 from models.contract import Volume
-from triage.preprocess.transforms import INVERTED, VOI_APPLIED, PadToSquared, Windowd, body_mask
+from triage.errors import NotEligible
+from triage.preprocess.decoder import Decoded, Decoder
+from triage.preprocess.transforms import (
+    IMAGE,
+    INVERTED,
+    VOI_APPLIED,
+    PadToSquared,
+    Transform,
+    Windowd,
+    foreground,
+    run,
+)
+from triage.preprocess.volume import prepare_volume
 from triage.settings import Recipe
+from triage.study import Series
 
-IMAGE: Final = "image"
-Transform = Callable[[Mapping[Any, Any]], dict[Any, Any]]
+
+def preprocess(series: Series, recipe: Recipe, decoder: Decoder) -> Volume:
+    """Decode a series and prepare it by its recipe.
+
+    A projection series gives one slice an image; a volume, resampled slices in geometric order.
+
+    Raises:
+        NotEligible: header, pixel-data or resource-limit: not ours to judge.
+        Held: pixel-data, it cannot be decoded.
+        Broken: resource-limit, crashed or corrupt.
+        TryAgain: something else ended the decoding process.
+    """
+    paths = [image.ref.path for image in series.images]
+    voi = recipe.window == "voi"
+    if recipe.kind == "volume":
+        decoded = decoder.decode(paths, voi=voi)
+        return prepare_volume(
+            decoded, recipe, frames_per_image=max(1, len(decoded.pixels) // len(paths))
+        )
+    # One by one: the images of a projection series differ in size.
+    prepared = [_projection(decoder, path, recipe) for path in paths]
+    return Volume(
+        torch.cat([volume.voxels_NCHW for volume in prepared]),
+        source_N=tuple(range(len(prepared))),
+        spacing_mm=None,
+    )
 
 
 def prepare_image(pixels: npt.NDArray[Any], recipe: Recipe) -> Volume:
@@ -29,53 +66,34 @@ def prepare_image(pixels: npt.NDArray[Any], recipe: Recipe) -> Volume:
     Raises:
         NotEligible: pixel-data, when the image has no contrast at all.
     """
-    values = np.ascontiguousarray(pixels, dtype=np.float32)
+    values = np.array(pixels, dtype=np.float32, order="C")
     if recipe.window == "voi" and np.issubdtype(pixels.dtype, np.integer):
-        values = values / np.float32(np.iinfo(pixels.dtype).max)
-    return prepare_projection(values, recipe, {VOI_APPLIED: True})
-
-
-def prepare_projection(
-    pixels: npt.NDArray[np.float32], recipe: Recipe, meta: Mapping[str, Any]
-) -> Volume:
-    """Prepare one decoded radiograph (HW): a volume of one slice, one channel.
-
-    ``meta`` holds ``inverted`` (MONOCHROME1) and ``voi_applied`` (values are in [0, 1]).
-
-    Raises:
-        NotEligible: pixel-data, when the image has no contrast at all.
-    """
-    kept = {key: meta[key] for key in (INVERTED, VOI_APPLIED) if key in meta}
-    image = MetaTensor(torch.from_numpy(pixels)[None], meta=kept)
-    prepared = _run(projection_chain(recipe), image)
-    return Volume(prepared[None].contiguous(), source_N=(0,), spacing_mm=None)
+        values /= np.float32(np.iinfo(pixels.dtype).max)
+    return _prepare(values, recipe, {VOI_APPLIED: True})
 
 
 def projection_chain(recipe: Recipe) -> tuple[Transform, ...]:
     """Give the transforms of a radiograph in order; each takes and gives a sample dictionary."""
-    return (Windowd(IMAGE, recipe), *_cropping(recipe), Resized(IMAGE, recipe.size_px, mode="area"))
+    chain: list[Transform] = [Windowd(IMAGE, recipe)]
+    if recipe.crop == "foreground":
+        chain.append(foreground())
+    if recipe.crop != "none":
+        chain.append(PadToSquared(IMAGE))
+    return (*chain, Resized(IMAGE, recipe.size_px, mode="area"))
 
 
-def _cropping(recipe: Recipe) -> tuple[Transform, ...]:
-    if recipe.crop == "none":
-        return ()
-    if recipe.crop == "square":
-        return (PadToSquared(IMAGE),)
-    crop = CropForegroundd(
-        IMAGE,
-        source_key=IMAGE,
-        select_fn=body_mask,
-        allow_smaller=True,
-        start_coord_key=None,
-        end_coord_key=None,
-    )
-    return crop, PadToSquared(IMAGE)
+def _projection(decoder: Decoder, path: Path, recipe: Recipe) -> Volume:
+    decoded = decoder.decode([path], voi=recipe.window == "voi")
+    if len(decoded.pixels) != 1:
+        raise NotEligible(code="header", detail="the radiograph has several frames")
+    return _prepare(decoded.pixels[0], recipe, _meta(decoded))
 
 
-def _run(chain: tuple[Transform, ...], image: MetaTensor) -> torch.Tensor:
-    # A plain loop, not Compose: Compose wraps our errors in its own and their class is lost.
-    sample: dict[Any, Any] = {IMAGE: image}
-    for transform in chain:
-        sample = transform(sample)
-    prepared: torch.Tensor = sample[IMAGE].as_tensor()
-    return prepared
+def _meta(decoded: Decoded) -> dict[str, bool]:
+    return {INVERTED: decoded.inverted, VOI_APPLIED: decoded.voi_applied}
+
+
+def _prepare(pixels: npt.NDArray[np.float32], recipe: Recipe, meta: Mapping[str, bool]) -> Volume:
+    image = MetaTensor(torch.from_numpy(pixels)[None], meta=dict(meta))
+    prepared = run(projection_chain(recipe), image).as_tensor()
+    return Volume(prepared[None].contiguous(), source_N=(0,), spacing_mm=None)
