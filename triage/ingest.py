@@ -26,7 +26,7 @@ from db.tables import AuditRow, InstanceRow, OutboxRow, QuarantineRow, StudyRow
 from db.upsert import insert_once
 from triage.errors import Reason
 from triage.finding import Outcome
-from triage.settings import Completeness, Settings
+from triage.settings import Completeness
 from triage.spool import JournalEvent, Spool
 
 ACTOR: Final = "ingestor"
@@ -66,11 +66,11 @@ class Unindexable(Exception):
     """Acknowledged bytes that cannot be indexed: kept in quarantine and shown."""
 
 
-def ingest_all(database: Database, spool: Spool, settings: Settings, *, limit: int = 500) -> int:
+def ingest_all(database: Database, spool: Spool, rules: Completeness, *, limit: int = 500) -> int:
     """Index up to ``limit`` waiting files and the listener's journal; gives how many files."""
     paths = spool.incoming(limit)
     for path in paths:
-        ingest_file(database, spool, settings.site.completeness, path)
+        ingest_file(database, spool, rules, path)
     take_journal(database, spool)
     return len(paths)
 

@@ -1,0 +1,337 @@
+"""The command line. Every import that costs something is inside its command."""
+
+import getpass
+import sys
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from triage.commands import common
+from triage.commands.common import AsJson, Config, State
+from triage.errors import TriageError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Moves studies that look unlike healthy anatomy up a radiologist's worklist.",
+    epilog="Exit codes: 0 done, 1 something did not hold, 2 wrong arguments, 3 needs set-up.",
+)
+study_app = typer.Typer(no_args_is_help=True, help="What happened to a study.")
+queue_app = typer.Typer(no_args_is_help=True, help="What waits, and for whom.")
+audit_app = typer.Typer(no_args_is_help=True, help="Ask the audit trail; prove it whole.")
+db_app = typer.Typer(no_args_is_help=True, help="The database's schema.")
+config_app = typer.Typer(no_args_is_help=True, help="The configuration.")
+for name, part in (
+    ("study", study_app),
+    ("queue", queue_app),
+    ("audit", audit_app),
+    ("db", db_app),
+    ("config", config_app),
+):
+    app.add_typer(part, name=name)
+
+Paths = Annotated[list[Path], typer.Argument(exists=True, help="Files or folders.")]
+To = Annotated[str, typer.Option("--to", metavar="AE@HOST:PORT", help="Where to send.")]
+
+
+@app.command()
+def demo(
+    state: State = None,
+    port: Annotated[int, typer.Option(help="Port of the worklist; 0 takes a free one.")] = 0,
+    check: Annotated[bool, typer.Option("--check", help="Run once, verify, end.")] = False,
+) -> None:
+    """Run the whole road on made-up studies: no server, no network, no patient."""
+    from triage.commands.demo import run
+
+    raise typer.Exit(run(state, port=port, check=check))
+
+
+@app.command()
+def up(state: State = None, config: Config = None) -> None:
+    """Run every process: listener, ingestor, dispatcher, workers, worklist."""
+    from triage.commands.up import up
+
+    up(common.load(state, config))
+
+
+@app.command()
+def listen(state: State = None, config: Config = None) -> None:
+    """Receive studies by C-STORE."""
+    from triage.commands.services import listen
+
+    listen(common.load(state, config))
+
+
+@app.command()
+def ingest(state: State = None, config: Config = None) -> None:
+    """Index what was received."""
+    from triage.commands.services import ingest
+
+    ingest(common.load(state, config))
+
+
+@app.command()
+def worker(
+    queues: Annotated[str, typer.Option(help="Which of cpu, gpu, out.")] = "cpu,gpu,out",
+    concurrency: Annotated[int, typer.Option(min=1, help="Children, with a broker.")] = 1,
+    state: State = None,
+    config: Config = None,
+) -> None:
+    """Run steps: assemble (cpu), analyse (gpu), deliver (out)."""
+    common.load(state, config)
+    common.become("workers", "worker", "--queues", queues, "--concurrency", str(concurrency))
+
+
+@app.command()
+def dispatch(state: State = None, config: Config = None) -> None:
+    """Hand due studies to the broker, and keep the house in order."""
+    common.load(state, config)
+    common.become("workers", "dispatch")
+
+
+@app.command()
+def web(
+    port: Annotated[int | None, typer.Option(help="Instead of web.port.")] = None,
+    state: State = None,
+    config: Config = None,
+) -> None:
+    """Serve the worklist."""
+    from triage.commands.services import web
+
+    web(common.load(state, config), port)
+
+
+@app.command()
+def send(
+    paths: Paths,
+    to: To,
+    calling: Annotated[str, typer.Option(metavar="AE", help="Our AE title.")] = "TRIAGE",
+    jobs: Annotated[int, typer.Option(min=1, max=8, help="Associations at once.")] = 1,
+    as_json: AsJson = False,
+) -> None:
+    """Send DICOM files to an application entity."""
+    from triage.commands.send import send
+
+    raise typer.Exit(send(paths, to, calling=calling, jobs=jobs, as_json=as_json))
+
+
+@app.command()
+def run(
+    paths: Paths,
+    as_json: AsJson = False,
+    sr: Annotated[Path | None, typer.Option(help="Folder for the reports.")] = None,
+    state: State = None,
+    config: Config = None,
+) -> None:
+    """Analyse studies on disk: no listener, no database, nothing sent."""
+    common.load(state, config)
+    options = (["--json"] if as_json else []) + (["--sr", str(sr)] if sr else [])
+    common.become("workers", "run", *options, "--", *(str(path) for path in paths))
+
+
+@app.command()
+def train(
+    detector: Annotated[Path, typer.Argument(exists=True, help="configs/detectors/NAME.yaml")],
+    data: Annotated[Path | None, typer.Option(help="Instead of the folder it names.")] = None,
+    runs: Annotated[Path, typer.Option(help="Where runs are kept.")] = Path("runs"),
+    resume: Annotated[bool, typer.Option("--resume", help="Go on where it stopped.")] = False,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    as_json: AsJson = False,
+) -> None:
+    """Train a detector on healthy images, calibrate it, measure it, pack it."""
+    from triage.commands.train import train
+
+    found = train(detector, data=data, runs=runs, resume=resume, device=device)
+    if as_json:
+        common.print_json(found)
+
+
+@app.command()
+def pacs(
+    folder: Annotated[Path, typer.Argument(help="Where to keep what arrives.")],
+    port: Annotated[int, typer.Option()] = 11113,
+    ae_title: Annotated[str, typer.Option("--ae-title")] = "TESTPACS",
+) -> None:
+    """Run a small test PACS that keeps what it gets. Not for patients."""
+    from triage.commands.pacs import serve_pacs
+
+    serve_pacs(folder, port, ae_title, lambda bound: typer.echo(f"{ae_title}@127.0.0.1:{bound}"))
+
+
+@app.command()
+def doctor(state: State = None, config: Config = None, as_json: AsJson = False) -> None:
+    """Check this installation; each cross comes with its fix."""
+    from dataclasses import asdict
+
+    from triage.commands.doctor import examine, show
+
+    checks = examine(common.load(state, config))
+    if as_json:
+        common.print_json([asdict(check) for check in checks])
+    else:
+        show(checks)
+    raise typer.Exit(common.OK if all(check.ok for check in checks) else common.FAILED)
+
+
+@study_app.command("show")
+def study_show(
+    study: Annotated[str, typer.Argument(help="Study Instance UID or number.")],
+    state: State = None,
+    config: Config = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show one study: state, finding, reports, history."""
+    from triage.commands.study import describe
+
+    found = describe(common.open_database(common.load(state, config)), study)
+    if as_json:
+        common.print_json(found)
+        return
+    lists = {key: value for key, value in found.items() if isinstance(value, list)}
+    common.print_table(("", ""), [(key, value) for key, value in found.items() if key not in lists])
+    for title, rows in lists.items():
+        if rows:
+            typer.echo(f"\n{title}")
+            common.print_table(tuple(rows[0]), [tuple(row.values()) for row in rows])
+
+
+@queue_app.command("ls")
+def queue_ls(
+    every: Annotated[bool, typer.Option("--all", help="Also what is done.")] = False,
+    state: State = None,
+    config: Config = None,
+    as_json: AsJson = False,
+) -> None:
+    """List studies that wait for a step or for a person."""
+    from triage.commands.study import waiting
+
+    rows = waiting(common.open_database(common.load(state, config)), every=every)
+    if as_json:
+        common.print_json(rows)
+    elif rows:
+        common.print_table(tuple(rows[0]), [tuple(row.values()) for row in rows])
+    else:
+        typer.echo("Nothing waits.")
+
+
+@queue_app.command("retry")
+def queue_retry(
+    studies: Annotated[list[str] | None, typer.Argument(help="UIDs or numbers.")] = None,
+    every: Annotated[bool, typer.Option("--all-failed")] = False,
+    state: State = None,
+    config: Config = None,
+    as_json: AsJson = False,
+) -> None:
+    """Give failed studies another try where they failed."""
+    from triage.commands.study import retry
+
+    if not studies and not every:
+        msg = "name the studies, or say --all-failed"
+        raise typer.BadParameter(msg)
+    database = common.open_database(common.load(state, config))
+    numbers = retry(database, studies or [], actor=getpass.getuser())
+    if as_json:
+        common.print_json({"retried": numbers})
+    else:
+        typer.echo(f"{len(numbers)} studies will be tried again.")
+
+
+@audit_app.command("query")
+def audit_query(
+    study: Annotated[str | None, typer.Option(metavar="UID")] = None,
+    event: Annotated[str | None, typer.Option(help="DCM code or our word.")] = None,
+    user: Annotated[str | None, typer.Option()] = None,
+    since: Annotated[datetime | None, typer.Option(help="UTC.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=100_000)] = 100,
+    state: State = None,
+    config: Config = None,
+    as_json: AsJson = False,
+) -> None:
+    """List audit rows, newest first."""
+    from datetime import UTC
+
+    from triage.commands.trail import Question, query
+
+    database = common.open_database(common.load(state, config))
+    ask = Question(study, event, user, since.replace(tzinfo=UTC) if since else None, limit)
+    rows = query(database, ask, actor=getpass.getuser())
+    if as_json:
+        common.print_json(rows)
+    elif rows:
+        common.print_table(tuple(rows[0]), [tuple(row.values()) for row in rows])
+    else:
+        typer.echo("No audit row fits.")
+
+
+@audit_app.command("verify")
+def audit_verify(state: State = None, config: Config = None, as_json: AsJson = False) -> None:
+    """Check the hash chain; names the first row that does not fit."""
+    from dataclasses import asdict
+
+    from triage.commands.trail import verify
+
+    verdict = verify(common.open_database(common.load(state, config)), actor=getpass.getuser())
+    if as_json:
+        common.print_json({"ok": verdict.ok, **asdict(verdict)})
+    elif verdict.ok:
+        typer.echo(f"{verdict.sealed} rows, whole. Head {verdict.head}")
+    else:
+        typer.echo(f"Broken at {verdict.first_bad_seq}: {verdict.problem}", err=True)
+    raise typer.Exit(common.OK if verdict.ok else common.FAILED)
+
+
+@db_app.command("upgrade")
+def db_upgrade(state: State = None, config: Config = None) -> None:
+    """Bring the database to this release's schema."""
+    from db import schema
+
+    settings = common.load(state, config)
+    common.prepare(settings)
+    typer.echo(f"The database is at revision {schema.head()}.")
+
+
+@config_app.command("show")
+def config_show(state: State = None, config: Config = None, as_json: AsJson = False) -> None:
+    """Print the settings in force, defaults included."""
+    import yaml
+
+    data = common.load(state, config).model_dump(mode="json")
+    if as_json:
+        common.print_json(data)
+    else:
+        typer.echo(yaml.safe_dump(data, sort_keys=False))
+
+
+@config_app.command("validate")
+def config_validate(state: State = None, config: Config = None) -> None:
+    """Check every file and name of the configuration."""
+    settings = common.load(state, config)
+    typer.echo(f"{settings.config} holds.")
+
+
+@config_app.command("init")
+def config_init(state: State = None) -> None:
+    """Copy the packaged configuration into the state folder, to edit."""
+    from triage.commands.doctor import copy_packaged
+    from triage.settings import PACKAGED, load
+
+    settings = load(state, PACKAGED)
+    settings.state.mkdir(parents=True, exist_ok=True, mode=0o700)
+    typer.echo(f"Edit {copy_packaged(PACKAGED, settings.state / 'configs')}")
+
+
+def main() -> None:
+    """Run a command; errors say what, why and what next, without a traceback."""
+    from db.schema import SchemaError
+
+    try:
+        app()
+    except (TriageError, SchemaError) as why:
+        typer.echo(f"triage: {why}", err=True)
+        sys.exit(common.SETUP)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,82 @@
+"""What every command shares: options, the settings, JSON or a table, exit codes."""
+
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from db import schema
+from db.engine import Database, connect
+from triage import rules
+from triage import settings as configuration
+from triage.settings import Settings
+
+OK: Final = 0
+FAILED: Final = 1
+"""The command ran and something did not hold."""
+USAGE: Final = 2
+"""Wrong arguments."""
+SETUP: Final = 3
+"""Configuration, database or files need attention first."""
+
+State = Annotated[
+    Path | None,
+    typer.Option("--state", help="State folder [default: the user's data folder].", metavar="DIR"),
+]
+Config = Annotated[
+    Path | None,
+    typer.Option("--config", help="Configuration folder [default: STATE/configs].", metavar="DIR"),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+
+
+def load(state: Path | None, config: Path | None) -> Settings:
+    """Read and check the settings, and pass the same folders on to child processes."""
+    settings = configuration.load(state, config)
+    rules.check(settings.routes)
+    os.environ.update(environment(settings))
+    return settings
+
+
+def environment(settings: Settings) -> dict[str, str]:
+    """Give the variables by which a child process finds the same state and configuration."""
+    return {"TRIAGE_STATE": str(settings.state), "TRIAGE_CONFIG": str(settings.config)}
+
+
+def open_database(settings: Settings) -> Database:
+    """Open the database; refuse a schema that is not this program's."""
+    database = connect(settings.database_url)
+    schema.require_head(database)
+    return database
+
+
+def prepare(settings: Settings) -> None:
+    """Make the state folder and bring its database up to date."""
+    settings.state.mkdir(parents=True, exist_ok=True, mode=0o700)
+    schema.upgrade(settings.database_url)
+
+
+def become(module: str, *arguments: str) -> None:
+    """Replace this process by ``python -m module``."""
+    sys.stdout.flush()
+    command = [sys.executable, "-m", module, *arguments]
+    os.execv(sys.executable, command)  # noqa: S606 - our own interpreter and module
+
+
+def print_json(data: object) -> None:
+    """Print JSON on standard output."""
+    sys.stdout.write(json.dumps(data, indent=2, default=str) + "\n")
+
+
+def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    """Print a plain table on standard output."""
+    table = Table(*columns, box=None, pad_edge=False, header_style="bold")
+    for row in rows:
+        table.add_row(*("" if cell is None else str(cell) for cell in row))
+    Console().print(table)

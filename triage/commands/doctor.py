@@ -1,0 +1,187 @@
+"""``triage doctor``: what this installation can and cannot do, each line with its fix."""
+
+import shutil
+import socket
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from triage.commands import common
+from triage.errors import TriageError
+from triage.settings import Settings
+from triage.spool import Spool
+
+FLOORS = {
+    "pydicom": (3, 0, 2),
+    "pynetdicom": (3, 0, 4),
+    "monai": (1, 5, 2),
+    "starlette": (0, 49, 1),
+}
+"""Older releases have published vulnerabilities that this product would be open to."""
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One line of the answer."""
+
+    name: str
+    ok: bool
+    found: str
+    fix: str = ""
+
+
+def examine(settings: Settings) -> list[Check]:
+    """Run every check; a check that cannot run is a failed one."""
+    return [line for part in PARTS for line in _guarded(part, settings)]
+
+
+def _guarded(part: Callable[[Settings], Iterator[Check]], settings: Settings) -> Iterator[Check]:
+    try:
+        yield from part(settings)
+    except (TriageError, OSError, SQLAlchemyError, RuntimeError, ValueError) as why:
+        yield Check(part.__name__.strip("_"), ok=False, found=f"{type(why).__name__}: {why}")
+
+
+def _versions(_settings: Settings) -> Iterator[Check]:
+    python = sys.version_info
+    yield Check("python", python >= (3, 11), f"{python.major}.{python.minor}", "use 3.11 or later")
+    for name, floor in FLOORS.items():
+        found = version(name)
+        numbers = tuple(int(part) for part in found.split("+")[0].split(".")[:3] if part.isdigit())
+        at_least = ".".join(map(str, floor))
+        yield Check(name, numbers >= floor, found, f"pip install '{name}>={at_least}'")
+
+
+def _configuration(settings: Settings) -> Iterator[Check]:
+    yield Check("configuration", ok=True, found=str(settings.config))
+    open_door = settings.site.listener.peers == "any"
+    beyond_loopback = not settings.site.listener.host.startswith("127.")
+    yield Check(
+        "peers",
+        not (open_door and beyond_loopback),
+        "any" if open_door else f"{len(settings.site.listener.peers)} listed",
+        "list the AE titles that may send under listener.peers in site.yaml",
+    )
+    count = len(settings.site.destinations)
+    yield Check("destinations", count > 0, str(count), "name a PACS in site.yaml: destinations")
+
+
+def _database(settings: Settings) -> Iterator[Check]:
+    from db import schema
+
+    found = schema.current(settings.database_url)
+    yield Check("database", found == schema.head(), found or "empty", "triage db upgrade")
+
+
+def _spool(settings: Settings) -> Iterator[Check]:
+    free, least = Spool(settings.spool).free_bytes(), settings.site.listener.min_free_bytes
+    yield Check("spool", free > least, f"{free / 2**30:.1f} GiB free", "free or add disk space")
+
+
+def _codecs(_settings: Settings) -> Iterator[Check]:
+    from pydicom import uid
+    from pydicom.pixels import get_decoder
+
+    names = ("JPEGBaseline8Bit", "JPEGLosslessSV1", "JPEGLSLossless", "JPEG2000Lossless")
+    for name in (*names, "RLELossless"):
+        syntax = getattr(uid, name)
+        decoder = get_decoder(syntax)
+        plugins = ", ".join(decoder.available_plugins)
+        yield Check(f"decode {syntax.name}", decoder.is_available, plugins, "pip install triage")
+
+
+def _detectors(settings: Settings) -> Iterator[Check]:
+    from models import artifact
+
+    for name in sorted({name for route in settings.routes.routes for name in route.detectors}):
+        folder = next((one / name for one in settings.artifacts if (one / name).is_dir()), None)
+        fix = f"triage train configs/detectors/{name}.yaml"
+        if folder is None:
+            yield Check(f"detector {name}", ok=False, found="not installed", fix=fix)
+            continue
+        loaded = artifact.load(folder)
+        yield Check(
+            f"detector {name}", ok=True, found=f"{loaded.card.version} {loaded.sha256[:12]}"
+        )
+
+
+def _destinations(settings: Settings) -> Iterator[Check]:
+    from triage.dimse import echo
+
+    for one in settings.site.destinations:
+        where = f"{one.ae_title}@{one.host}:{one.port}"
+        fix = "check address, port and AE titles on both sides, and that the PACS knows ours"
+        try:
+            echo(one)
+        except TriageError as why:
+            yield Check(f"echo {one.name}", ok=False, found=str(why), fix=fix)
+        else:
+            yield Check(f"echo {one.name}", ok=True, found=where)
+
+
+def _broker(settings: Settings) -> Iterator[Check]:
+    url = settings.site.broker.url
+    if not url:
+        yield Check("broker", ok=True, found="none: local workers")
+        return
+    import redis
+
+    client = redis.Redis.from_url(url, socket_timeout=2, socket_connect_timeout=2)
+    try:
+        client.ping()
+        policy = client.config_get("maxmemory-policy").get("maxmemory-policy", "")
+    except redis.RedisError as why:
+        yield Check("broker", ok=False, found=type(why).__name__, fix="start Redis; see broker.url")
+        return
+    yield Check("broker", policy in ("", "noeviction"), f"policy {policy}", "set noeviction")
+
+
+def _ports(settings: Settings) -> Iterator[Check]:
+    site = settings.site
+    for name, host, port in (
+        ("listener port", site.listener.host, site.listener.port),
+        ("web port", site.web.host, site.web.port),
+    ):
+        with socket.socket() as probe:
+            probe.settimeout(1)
+            taken = probe.connect_ex((host, port)) == 0
+        yield Check(name, ok=True, found=f"{port} {'answers' if taken else 'is free'}")
+
+
+def _tools(_settings: Settings) -> Iterator[Check]:
+    found = [name for name in ("dciodvfy", "dsrdump", "storescu") if shutil.which(name)]
+    yield Check("dicom tools", ok=True, found=", ".join(found) or "none (only tests need them)")
+
+
+PARTS: tuple[Callable[[Settings], Iterator[Check]], ...] = (
+    _versions, _configuration, _database, _spool, _codecs, _detectors, _destinations, _broker,
+    _ports, _tools,
+)  # fmt: skip
+
+
+def show(checks: list[Check]) -> None:
+    """Print the checks as ticks and crosses, with the fix under each cross."""
+    common.print_table(
+        ("", "check", "found", "fix"),
+        [
+            ("✓" if one.ok else "✗", one.name, one.found, "" if one.ok else one.fix)
+            for one in checks
+        ],
+    )
+
+
+def copy_packaged(packaged: Path, target: Path) -> Path:
+    """Copy the packaged configuration for a site to edit.
+
+    Raises:
+        TriageError: the folder is already there.
+    """
+    if target.exists():
+        msg = f"{target} is already there; edit it, then run `triage config validate`"
+        raise TriageError(msg)
+    shutil.copytree(packaged, target, ignore=shutil.ignore_patterns("__pycache__", "*.py"))
+    return target

@@ -1,0 +1,53 @@
+"""The long-running processes that live in ``triage``: listener, ingestor, web."""
+
+import signal
+import sys
+import time
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from triage import log
+from triage.commands import common
+from triage.commands.up import on_stop_signal
+from triage.settings import Settings
+from triage.spool import Spool
+
+
+def listen(settings: Settings) -> None:
+    """Receive until SIGTERM."""
+    from triage.receive.listener import serve
+
+    log.configure("listen", as_json=not sys.stderr.isatty())
+    serve(settings)
+
+
+def ingest(settings: Settings) -> None:
+    """Index the spool until SIGTERM. A database that is away delays rows; it loses nothing."""
+    from triage.ingest import ingest_all
+
+    log.configure("ingest", as_json=not sys.stderr.isatty())
+    stopping = on_stop_signal()
+    database = common.open_database(settings)
+    spool = Spool(settings.spool)
+    log.get().info("ingestor.ready")
+    while not stopping():
+        try:
+            indexed = ingest_all(database, spool, settings.site.completeness)
+        except SQLAlchemyError as why:
+            log.get().warning("database.away", why=type(why).__name__)
+            time.sleep(settings.site.work.reconcile_s)
+            continue
+        if indexed:
+            log.get().info("ingest.indexed", files=indexed)
+        else:
+            time.sleep(settings.site.work.poll_s)
+    database.dispose()
+
+
+def web(settings: Settings, port: int | None) -> None:
+    """Serve the worklist until SIGTERM."""
+    from triage.worklist.app import serve
+
+    log.configure("web", as_json=not sys.stderr.isatty())
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    serve(settings, port=port)

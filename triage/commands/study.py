@@ -1,0 +1,159 @@
+"""``triage study`` and ``triage queue``: what happened to a study, what waits, try again."""
+
+from typing import Any
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from db import lifecycle
+from db.audit import Entry, Event, record
+from db.engine import Database, now
+from db.states import StudyState
+from db.tables import (
+    DecisionRow,
+    DetectionRow,
+    GenerationRow,
+    InstanceRow,
+    OutboxRow,
+    StudyRow,
+    TransitionRow,
+)
+from triage.errors import TriageError
+from triage.finding import Outcome
+from triage.record import requeue_refused
+
+
+class NoSuchStudy(TriageError):
+    """No study with that id is known."""
+
+
+def find(session: Session, key: str) -> StudyRow:
+    """Give the study with this Study Instance UID or internal number.
+
+    Raises:
+        NoSuchStudy: there is none.
+    """
+    condition = StudyRow.study_instance_uid == key
+    if key.isdigit():
+        condition = condition | (StudyRow.id == int(key))
+    row = session.scalar(select(StudyRow).where(condition))
+    if row is None:
+        msg = f"no study {key}; `triage queue ls --all` lists them"
+        raise NoSuchStudy(msg)
+    return row
+
+
+def describe(database: Database, key: str) -> dict[str, Any]:
+    """Give all that is known of one study, without patient data."""
+    with database.reading() as session:
+        study = find(session, key)
+        copies = session.scalar(
+            select(func.coalesce(func.sum(InstanceRow.copies), 0)).where(
+                InstanceRow.study_id == study.id
+            )
+        )
+        return {
+            **_columns(
+                study, "id", "study_instance_uid", "state", "outcome", "priority_name", "sentence",
+                "reason_code", "reason_detail", "rank", "score", "generation", "instance_count",
+                "received_at", "last_instance_at", "settled_at", "due_at", "leased_by", "attempts",
+            ),
+            "arrivals": copies,
+            "generations": _rows(session, GenerationRow, study.id, "number", "evidence", "digest",
+                                 "closed_at"),
+            "decisions": _rows(session, DecisionRow, study.id, "generation", "outcome",
+                               "priority_name", "sentence", "reason_code", "mode", "at"),
+            "detections": _rows(session, DetectionRow, study.id, "generation", "detector",
+                                "version", "score", "p_value", "stratum", "calibration_n",
+                                "weights_sha256", "artifact_sha256"),
+            "reports": _rows(session, OutboxRow, study.id, "generation", "destination", "kind",
+                             "sop_instance_uid", "state", "attempts", "last_status", "last_error",
+                             "sent_at"),
+            "history": _rows(session, TransitionRow, study.id, "at", "old", "new", "reason",
+                             "actor"),
+        }  # fmt: skip
+
+
+def waiting(database: Database, *, every: bool) -> list[dict[str, Any]]:
+    """Give the studies that wait for a step or for a person; all of them with ``every``."""
+    shown = [state for state in StudyState if every or state not in _AT_REST]
+    with database.reading() as session:
+        rows = session.scalars(
+            select(StudyRow)
+            .where(StudyRow.state.in_(shown))
+            .order_by(StudyRow.priority.desc(), StudyRow.received_at, StudyRow.id)
+        )
+        return [
+            _columns(
+                row,
+                "id",
+                "state",
+                "outcome",
+                "priority_name",
+                "instance_count",
+                "attempts",
+                "tries",
+                "due_at",
+                "leased_by",
+                "reason_code",
+                "study_instance_uid",
+            )
+            for row in rows
+        ]
+
+
+def retry(database: Database, keys: list[str], *, actor: str) -> list[int]:
+    """Give failed studies another try where they failed, audited; gives their numbers.
+
+    With no keys, every failed study.
+
+    Raises:
+        NoSuchStudy: a key names no study.
+        TriageError: a named study has not failed.
+    """
+    with database.begin() as session:
+        if keys:
+            rows = [find(session, key) for key in keys]
+        else:
+            failed = select(StudyRow).where(StudyRow.state == StudyState.FAILED)
+            rows = list(session.scalars(failed))
+        for row in rows:
+            _retry(session, row, actor)
+        return [row.id for row in rows]
+
+
+_AT_REST = (StudyState.DELIVERED, StudyState.REJECTED)
+
+
+def _retry(session: Session, row: StudyRow, actor: str) -> None:
+    if row.state != StudyState.FAILED:
+        msg = f"study {row.id} is {row.state}, not failed; `triage study show {row.id}` tells more"
+        raise TriageError(msg)
+    back_to = lifecycle.failed_from(session, row.id)
+    if back_to == StudyState.ANALYSED:
+        requeue_refused(session, row.id)
+    else:
+        row.outcome, row.sentence = Outcome.PENDING, ""
+    row.reason_code = row.reason_detail = None
+    lifecycle.move(
+        session, row, back_to, reason="retry", actor=actor, due_at=now(session)
+    )  # fmt: skip
+    entry = Entry(
+        event=Event.PROCEDURE_RECORD,
+        kind="study.retry",
+        action="U",
+        actor=actor,
+        object_type="study",
+        object_id=row.study_instance_uid,
+        detail={"to": back_to},
+    )
+    record(session, entry)
+
+
+def _columns(row: Any, *names: str) -> dict[str, Any]:  # noqa: ANN401 - any table's row
+    return {name: getattr(row, name) for name in names}
+
+
+def _rows(session: Session, table: Any, study_id: int, *names: str) -> list[dict[str, Any]]:  # noqa: ANN401 - any table with a study_id
+    rows = session.scalars(select(table).where(table.study_id == study_id).order_by(table.id))
+    return [_columns(row, *names) for row in rows]

@@ -1,0 +1,93 @@
+"""``triage up``: every process of the product under one supervisor."""
+
+import signal
+import time
+from collections.abc import Callable
+
+from rich.console import Console
+
+from triage import log
+from triage.commands import common
+from triage.commands.supervise import Program, Supervisor
+from triage.settings import Settings
+
+
+def programs(settings: Settings) -> list[Program]:
+    """Give the processes a site needs, workers last: they take longest to be ready."""
+    work, broker = settings.site.work, bool(settings.site.broker.url)
+    counts = {"cpu": work.cpu_workers, "out": work.out_workers, "gpu": work.gpu_workers}
+    fixed = [
+        Program("listen", ("triage", "listen")),
+        Program("ingest", ("triage", "ingest")),
+        Program("web", ("triage", "web")),
+        Program("dispatch", ("workers", "dispatch")),
+    ]
+    if broker:  # Celery makes its own children
+        return fixed + [
+            Program(
+                f"worker-{queue}",
+                ("workers", "worker", "--queues", queue, "--concurrency", str(count)),
+            )
+            for queue, count in counts.items()
+        ]
+    return fixed + [
+        Program(f"worker-{queue}-{number}", ("workers", "worker", "--queues", queue))
+        for queue, count in counts.items()
+        for number in range(1, count + 1)
+    ]
+
+
+def up(settings: Settings) -> None:
+    """Run everything until Ctrl-C or SIGTERM."""
+    log.configure("up", as_json=False)
+    common.prepare(settings)
+    supervisor = Supervisor(settings.state / "logs", common.environment(settings))
+    stopping = on_stop_signal()
+    supervisor.start(programs(settings))
+    console, site = Console(stderr=True), settings.site
+    console.print(f"DICOM    {site.listener.ae_title}@{site.listener.host}:{site.listener.port}")
+    console.print(f"Worklist http://{site.web.host}:{site.web.port}/")
+    console.print(f"Logs     {settings.state / 'logs'}")
+    _invite(settings, console)
+    try:
+        supervisor.run(stopping)
+    finally:
+        console.print("Stopping.")
+        supervisor.stop()
+
+
+def on_stop_signal() -> Callable[[], bool]:
+    """Give a question that SIGTERM or Ctrl-C answers with yes."""
+    asked = False
+
+    def ask(_number: int, _frame: object) -> None:
+        nonlocal asked
+        asked = True
+
+    signal.signal(signal.SIGTERM, ask)
+    signal.signal(signal.SIGINT, ask)
+    return lambda: asked
+
+
+def _invite(settings: Settings, console: Console) -> None:
+    """Print where the first admin is made, if there is none yet."""
+    from triage.worklist.auth import first_sign_in_url
+
+    site = settings.site.web
+    database = common.open_database(settings)
+    try:
+        url = first_sign_in_url(settings, database, f"http://{site.host}:{site.port}")
+    finally:
+        database.dispose()
+    if url:
+        console.print(f"First sign-in (once): {url}", soft_wrap=True)
+
+
+def wait_for(question: Callable[[], bool], limit_s: float, step_s: float = 0.1) -> bool:
+    """Ask until yes or the limit; gives the last answer."""
+    deadline = time.monotonic() + limit_s
+    while not question():
+        if time.monotonic() >= deadline:
+            return False
+        time.sleep(step_s)
+    return True
