@@ -58,6 +58,9 @@ class Image:
     image_orientation: tuple[float, float, float, float, float, float] | None
     pixel_spacing_mm: tuple[float, float] | None
     """Between rows, between columns. Imager Pixel Spacing where Pixel Spacing is absent."""
+    image_type: tuple[str, ...] = ()
+    view_position: str = ""
+    """From View Position, else in words from the view code; empty when neither is there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +75,10 @@ class Series:
     body_part_examined: str
     """Upper case. From Body Part Examined, else from the anatomic region code, else empty."""
     view_position: str
+    """Of the images, each once, joined by a backslash."""
     protocol_name: str
     image_type: tuple[str, ...]
+    """Of the first image, followed by values that only other images have."""
     manufacturer: str
     manufacturer_model_name: str
     station_name: str
