@@ -95,6 +95,26 @@ def still_held(session: Session, held: Claim) -> bool:
     return fence == held.fence
 
 
+def hold(session: Session, held: Claim) -> StudyRow:
+    """Lock a claimed study before its result is written, and give its row.
+
+    A stale worker that wrote first would meet the rows of the one who overtook it.
+
+    Raises:
+        StaleStudyError: the study is no longer this claim's.
+    """
+    row = session.scalar(
+        select(StudyRow)
+        .where(StudyRow.id == held.study_id, StudyRow.state == held.state)
+        .where(StudyRow.fence == held.fence)
+        .with_for_update()
+        .execution_options(populate_existing=True)
+    )
+    if row is None:
+        raise StaleStudyError(held.study_id)
+    return row
+
+
 def advance(session: Session, held: Claim, new: StudyState, *, reason: str) -> None:
     """Move a claimed study along one arrow, in the transaction that writes its result.
 

@@ -23,7 +23,7 @@ from triage.study import StudyRef
 
 def close_generation(session: Session, claim: Claim, ref: StudyRef) -> None:
     """Write a generation and its members, and audit what closed it."""
-    study = session.get_one(StudyRow, claim.study_id)
+    study = lifecycle.hold(session, claim)
     members = sorted((one.sop_instance_uid, one.sha256) for one in ref.instances)
     digest = hashlib.sha256(repr(members).encode()).hexdigest()
     generation = GenerationRow(
@@ -65,7 +65,7 @@ def save_assessment(
 
     ``documents`` are (destination, document) pairs.
     """
-    study, decision = session.get_one(StudyRow, claim.study_id), assessment.decision
+    study, decision = lifecycle.hold(session, claim), assessment.decision
     generation = assessment.study.ref.generation
     session.add_all(detection_row(session, claim, generation, one) for one in assessment.detections)
     session.add(decision_row(session, claim, generation, decision, mode))
@@ -86,7 +86,7 @@ def save_not_analysed(
     session: Session, claim: Claim, ref: StudyRef, decision: Decision, *, mode: str
 ) -> None:
     """Close the study as "not analysed", with its coded reason."""
-    study = session.get_one(StudyRow, claim.study_id)
+    study = lifecycle.hold(session, claim)
     if claim.state == StudyState.RECEIVING:
         close_generation(session, claim, ref)
     session.add(decision_row(session, claim, ref.generation, decision, mode))
@@ -99,7 +99,7 @@ def save_not_analysed(
 
 def save_stop(session: Session, claim: Claim, new: StudyState, reason: Reason) -> None:
     """Hold or fail a study, with its reason, visibly."""
-    study = session.get_one(StudyRow, claim.study_id)
+    study = lifecycle.hold(session, claim)
     failed = new == StudyState.FAILED
     outcome = Outcome.FAILED if failed else Outcome.HELD
     study.reason_code, study.reason_detail = reason.code, reason.detail or reason.meaning
@@ -121,7 +121,7 @@ def save_stop(session: Session, claim: Claim, new: StudyState, reason: Reason) -
 
 def save_sendings(session: Session, claim: Claim, sendings: Sequence[Sending]) -> None:
     """Write what each destination answered; rows only, the caller moves the study."""
-    study = session.get_one(StudyRow, claim.study_id)
+    study = lifecycle.hold(session, claim)
     for sending in sendings:
         row = session.get_one(OutboxRow, sending.queued.outbox_id)
         row.attempts += 1
