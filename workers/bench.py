@@ -8,12 +8,12 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from triage.deliver import Sender
-from triage.report import report
 
 from triage import log
 from triage.errors import Broken, NotEligible
 from triage.keys import site_key
 from triage.outputs.context import Predecessor, ReportContext
+from triage.report import report
 from triage.settings import Destination, Recipe, Settings
 
 if TYPE_CHECKING:

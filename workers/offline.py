@@ -12,10 +12,10 @@ import pydicom
 from pydicom.errors import InvalidDicomError
 from rich.console import Console
 from rich.progress import Progress
-from triage.assemble import read
 
 from triage import rules
 from triage import settings as configuration
+from triage.assemble import read
 from triage.decide import not_analysed
 from triage.errors import CodedError, Held, NotEligible
 from triage.finding import Assessment, Decision, Outcome

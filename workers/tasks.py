@@ -5,11 +5,11 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from sqlalchemy.orm import Session
-from triage.assemble import plan, read
 
 from db.lifecycle import Claim
 from db.states import StudyState
 from triage import record
+from triage.assemble import plan, read
 from triage.decide import decide, not_analysed
 from triage.errors import Broken, CodedError, NotEligible, Reason, TryAgain
 from triage.finding import Assessment, Document
