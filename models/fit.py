@@ -50,6 +50,10 @@ class Plan(BaseModel):
     seed: int = 0
 
 
+class WrongRun(ValueError):
+    """The run cannot be carried on, or leads nowhere."""
+
+
 @dataclass(frozen=True, slots=True)
 class Images:
     """Healthy images only, voxels_NCHW in [0, 1]; no patient is in both."""
@@ -89,11 +93,11 @@ def fit(
 ) -> tuple[Epoch, ...]:
     """Train in place, on the detector's own device, and leave it with the best averaged weights.
 
-    The run folder gets a checkpoint after every epoch, and curves.csv and curves.svg. With
-    ``resume`` a run found there is carried on; without, it begins anew. Give the whole history.
+    The run folder gets a checkpoint and curves.csv after every epoch, and curves.svg at the end.
+    With ``resume`` a run found there is carried on; without, it begins anew. Give the history.
 
     Raises:
-        ValueError: the checkpoint belongs to another plan, or the loss is no longer finite.
+        WrongRun: the checkpoint belongs to another plan, or the loss is no longer finite.
     """
     folder.mkdir(parents=True, exist_ok=True)
     optimizer = torch.optim.AdamW(
@@ -109,6 +113,7 @@ def fit(
         _keep(folder, plan, run, detector, optimizer)
         if progress:
             progress(run.history[-1])
+    write_atomically(folder / "curves.svg", draw(run.history))
     detector.load_state_dict(run.best)
     detector.eval()
     return tuple(run.history)
@@ -154,12 +159,12 @@ def _step(
         loss = detector.loss(voxels_NCHW).total
     if not torch.isfinite(loss):
         msg = "the loss is no longer finite; lower the learning rate"
-        raise ValueError(msg)
+        raise WrongRun(msg)
     optimizer.zero_grad()
     torch.autograd.backward(loss)
     torch.nn.utils.clip_grad_norm_(detector.parameters(), clip_norm)
     optimizer.step()
-    return float(loss)
+    return loss.item()
 
 
 def _rate(step: int, steps: int, plan: Plan) -> float:
@@ -217,7 +222,6 @@ def _keep(
         if old.name != name:
             old.unlink()
     write_atomically(folder / "curves.csv", table(run.history))
-    write_atomically(folder / "curves.svg", draw(run.history))
 
 
 def _restore(
@@ -228,7 +232,7 @@ def _restore(
     pointer = json.loads((folder / POINTER).read_bytes())
     if pointer["plan"] != plan.model_dump(mode="json"):
         msg = f"the run in {folder} was begun with another plan; train into another folder"
-        raise ValueError(msg)
+        raise WrongRun(msg)
     tensors = load_file(folder / pointer["tensors"])
     groups: dict[str, State] = {"weights": {}, "average": {}, "best": {}}
     moments: dict[int, State] = {}

@@ -32,7 +32,7 @@ def auroc(healthy: npt.ArrayLike, abnormal: npt.ArrayLike) -> float:
 
 def auroc_interval(
     scores: npt.ArrayLike,
-    abnormal: Sequence[bool],
+    abnormal: npt.ArrayLike,
     patients: Sequence[str],
     *,
     draws: int = 1000,
