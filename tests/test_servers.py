@@ -10,7 +10,7 @@ from tests import servers
 
 
 def test_orthanc_takes_an_instance_and_finds_it_again(tmp_path: Path) -> None:
-    content = Path(str(get_testdata_file("CT_small.dcm"))).read_bytes()
+    content = Path(str(get_testdata_file("CT_small.dcm", download=False))).read_bytes()
     with servers.orthanc(tmp_path / "orthanc") as pacs:
         assert pacs.post("/instances", content)["Status"] == "Success"
         assert pacs.post("/instances", content)["Status"] == "AlreadyStored"
