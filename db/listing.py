@@ -103,11 +103,7 @@ class Cursor:
         if not 1 <= len(key) <= 3:
             msg = "not a cursor"
             raise ValueError(msg)
-        try:
-            return cls(_moment(int(as_of)), int(level), tuple(map(_parse_number, key)))
-        except OverflowError:
-            msg = "not a cursor"
-            raise ValueError(msg) from None
+        return cls(_moment(int(as_of)), int(level), tuple(map(_parse_number, key)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,7 +239,11 @@ def _number(value: datetime | float) -> float:
 
 
 def _moment(microseconds: float) -> datetime:
-    return EPOCH + int(microseconds) * MICROSECOND
+    try:
+        return max(EPOCH, EPOCH + int(microseconds) * MICROSECOND)
+    except OverflowError:
+        msg = "no such time"
+        raise ValueError(msg) from None
 
 
 def _value(column: InstrumentedAttribute[Any], number: float) -> datetime | float:

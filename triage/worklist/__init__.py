@@ -1,1 +1,1 @@
-"""The web: pages for radiologists and admins."""
+"""The web: pages for readers, server-rendered. It only reads what the pipeline wrote."""

@@ -1,0 +1,114 @@
+"""The application: routers, guard and gate put together, and the server that runs it."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import uvicorn
+from fastapi import Depends, FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, Response
+from fastapi.staticfiles import StaticFiles
+from starlette.exceptions import HTTPException
+
+from db.engine import connect
+from triage.settings import Settings
+from triage.worklist import api, context, guard, health, images, pages, passwords, signin
+from triage.worklist.headers import Gate
+from triage.worklist.images import Previews
+from triage.worklist.signin import Throttle
+
+SAYS = {
+    400: "This page could not be understood.",
+    403: "This is not allowed.",
+    404: "There is no such page.",
+    405: "There is no such page.",
+    422: "This page could not be understood.",
+}
+GRACE_S = 5
+MAX_HEAD_BYTES = 32_768
+MAX_CONNECTIONS = 256
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """Make the application. It opens the database; pixels are decoded in a child of its own."""
+    database = connect(settings.database_url)
+    previews = Previews(settings.site.decode)
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        passwords.verify("", None)  # the first unknown name must not take longer than others
+        yield
+        previews.close()
+        database.dispose()
+
+    app = FastAPI(
+        title="Triage",
+        lifespan=lifespan,
+        dependencies=[Depends(guard.admit)],
+        openapi_url=None,
+        redirect_slashes=False,
+    )
+    app.state.context = context.build(settings, database)
+    app.state.previews = previews
+    app.state.throttle = Throttle()
+    for router in (health.router, signin.router, images.router, api.router, pages.router):
+        app.include_router(router)
+    app.mount("/static", StaticFiles(directory=str(context.FOLDER / "static")))
+    app.add_exception_handler(guard.SignInFirst, guard.refuse)
+    app.add_exception_handler(HTTPException, _refused)
+    app.add_exception_handler(RequestValidationError, _misread)
+    app.add_middleware(Gate, secure=settings.site.web.secure_cookies)
+    return app
+
+
+def serve(
+    settings: Settings, *, port: int | None = None, ready: Callable[[int], None] | None = None
+) -> None:
+    """Run the worklist until SIGTERM or SIGINT; tells ``ready`` the port once it listens."""
+    web = settings.site.web
+    config = uvicorn.Config(
+        create_app(settings),
+        host=web.host,
+        port=web.port if port is None else port,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=web.secure_cookies,
+        timeout_graceful_shutdown=GRACE_S,
+        h11_max_incomplete_event_size=MAX_HEAD_BYTES,
+        limit_concurrency=MAX_CONNECTIONS,
+    )
+    _Server(config, ready).run()
+
+
+class _Server(uvicorn.Server):
+    """A server that says when and where it listens."""
+
+    def __init__(self, config: uvicorn.Config, ready: Callable[[int], None] | None) -> None:
+        super().__init__(config)
+        self._ready = ready
+
+    async def startup(self, sockets: list[Any] | None = None) -> None:
+        """Start, then tell the port."""
+        await super().startup(sockets)
+        if self.started and self._ready is not None:
+            self._ready(self.servers[0].sockets[0].getsockname()[1])
+
+
+def _refused(request: Request, why: Exception) -> Response:
+    status = why.status_code if isinstance(why, HTTPException) else 500
+    said = why.detail if isinstance(why, HTTPException) else ""
+    return _say(request, status, said if status in {400, 403, 404} else "")
+
+
+def _misread(request: Request, _why: Exception) -> Response:
+    """Answer without the input, which FastAPI would echo."""
+    return _say(request, 422, "")
+
+
+def _say(request: Request, status: int, said: str) -> Response:
+    plain = said if said not in {"", "Not Found"} else SAYS.get(status, "This did not work.")
+    if request.url.path.startswith("/api/"):
+        return JSONResponse({"detail": plain}, status)
+    return context.page(request, "error.html", {"said": plain, "status": status}, status=status)

@@ -1,0 +1,119 @@
+"""What the pages share: settings, database, templates, and the names of the cookies."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from importlib.resources import files
+from typing import Any, Final, cast
+
+from fastapi import Request
+from fastapi.responses import HTMLResponse
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from sqlalchemy.orm import Session
+
+from db.audit import SUCCESS, Entry, Event, record
+from db.engine import Database
+from db.listing import Clock
+from triage.settings import Settings
+from triage.worklist import words
+from triage.worklist.sessions import Viewer
+
+FOLDER: Final = files("triage.worklist")
+DISCLAIMER: Final = (
+    "For prioritization only. Not for diagnosis. Review full images per standard of care."
+)
+RESEARCH: Final = "RESEARCH - NOT FOR CLINICAL USE"
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """One application's parts."""
+
+    settings: Settings
+    database: Database
+    templates: Environment
+
+    @property
+    def session_cookie(self) -> str:
+        """Give the name of the session's cookie; ``__Host-`` binds it to host and TLS."""
+        return f"{self._prefix}triage"
+
+    @property
+    def form_cookie(self) -> str:
+        """Give the name of the cookie that proves a sign-in form was ours."""
+        return f"{self._prefix}triage-form"
+
+    @property
+    def _prefix(self) -> str:
+        return "__Host-" if self.settings.site.web.secure_cookies else ""
+
+    def clock(self, as_of: datetime) -> Clock:
+        """Give the limits at a moment."""
+        return Clock(
+            as_of,
+            promote_after=timedelta(seconds=self.settings.policy.promote_after_s),
+            overdue_after=timedelta(seconds=self.settings.site.work.overdue_after_s),
+        )
+
+
+def build(settings: Settings, database: Database) -> Context:
+    """Make the context with its template engine: everything escaped, nothing undefined."""
+    templates = Environment(
+        loader=FileSystemLoader(str(FOLDER / "templates")),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    templates.globals.update(
+        disclaimer=DISCLAIMER,
+        research=RESEARCH if settings.site.intended_use.mode == "research" else "",
+    )
+    templates.filters.update(words.FILTERS)
+    return Context(settings, database, templates)
+
+
+def of(request: Request) -> Context:
+    """Give the application's context."""
+    return cast("Context", request.app.state.context)
+
+
+def address(request: Request) -> str:
+    """Give where the request comes from."""
+    return request.client.host if request.client else ""
+
+
+def viewer(request: Request) -> Viewer:
+    """Give who is signed in; only routes behind the guard may ask."""
+    return cast("Viewer", request.state.viewer)
+
+
+def page(
+    request: Request, template: str, values: Mapping[str, Any], *, status: int = 200
+) -> HTMLResponse:
+    """Render a page for whoever is signed in, or for nobody."""
+    who = getattr(request.state, "viewer", None)
+    text = of(request).templates.get_template(template).render(viewer=who, **values)
+    return HTMLResponse(text, status)
+
+
+def audit_access(session: Session, request: Request, kind: str, study_uid: str) -> None:
+    """Note that a person saw a study, in the transaction that reads it (DCM 110103)."""
+    who = viewer(request)
+    entry = Entry(
+        event=Event.INSTANCES_ACCESSED, kind=kind, action="R", outcome=SUCCESS, actor=who.name,
+        actor_role=who.role, network_address=address(request), object_type="study",
+        object_id=study_uid,
+        detail={"mode": of(request).settings.site.intended_use.mode},
+    )  # fmt: skip
+    record(session, entry)
+
+
+def audit_query(session: Session, request: Request, kind: str, detail: Mapping[str, Any]) -> None:
+    """Note that a person asked for a list (DCM 110112); never what they typed."""
+    who = viewer(request)
+    entry = Entry(
+        event=Event.QUERY, kind=kind, outcome=SUCCESS, actor=who.name, actor_role=who.role,
+        network_address=address(request), object_type="worklist", detail=detail,
+    )  # fmt: skip
+    record(session, entry)

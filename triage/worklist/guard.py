@@ -1,0 +1,75 @@
+"""Deny by default: every route needs a session unless it is named here, every change a token."""
+
+import secrets
+from typing import Final
+
+from fastapi import HTTPException, Request
+from fastapi.concurrency import run_in_threadpool
+from fastapi.responses import JSONResponse, RedirectResponse, Response
+
+from triage.worklist import context, sessions
+from triage.worklist.sessions import Viewer
+
+PUBLIC: Final = frozenset({"/login", "/setup", "/healthz", "/readyz"})
+PASSIVE: Final = frozenset({"/studies/rows"})
+"""Asked for by a timer, not by a person: they do not keep a session alive."""
+SAFE: Final = frozenset({"GET", "HEAD"})
+TOUCHES: Final = 20
+"""How often a session is renewed within its idle time, at most: each costs a write."""
+CSRF_FIELD: Final = "csrf_token"
+CSRF_HEADER: Final = "X-CSRF-Token"
+
+
+class SignInFirst(Exception):
+    """Nobody is signed in on this request."""
+
+
+async def admit(request: Request) -> None:
+    """Let a request through to its route, or refuse it.
+
+    Raises:
+        SignInFirst: the route is not public and the session is missing or ended.
+        HTTPException: 403, the request changes something and did not come from our own page.
+    """
+    if request.headers.get("sec-fetch-site") == "cross-site" and request.method not in SAFE:
+        raise HTTPException(403, "This request came from another site.")
+    if request.scope["route"].path in PUBLIC:
+        return
+    who = await run_in_threadpool(_find, request)
+    if who is None:
+        raise SignInFirst
+    request.state.viewer = who
+    if request.method not in SAFE and not await _carries_token(request, who):
+        raise HTTPException(403, "The form is out of date. Go back, reload and send it again.")
+
+
+def refuse(request: Request, _why: Exception) -> Response:
+    """Send a person to the sign-in page and tell a program 401."""
+    path = request.url.path
+    program = path.startswith("/api/") or path.endswith(".png") or "hx-request" in request.headers
+    if program or request.method not in SAFE:
+        return JSONResponse({"detail": "Sign in first."}, 401)
+    target = f"/login?next={path}" if path.startswith("/studies") else "/login"
+    return RedirectResponse(target, 303)
+
+
+def _find(request: Request) -> Viewer | None:
+    here = context.of(request)
+    token = request.cookies.get(here.session_cookie)
+    if not token:
+        return None
+    web = here.settings.site.web
+    with here.database.reading() as session:
+        who = sessions.find(session, web, token)
+    passive = request.scope["route"].path in PASSIVE
+    if who and not passive and who.idle.total_seconds() > web.session_idle_s / TOUCHES:
+        with here.database.begin() as session:
+            sessions.touch(session, who)
+    return who
+
+
+async def _carries_token(request: Request, who: Viewer) -> bool:
+    given = request.headers.get(CSRF_HEADER) or (await request.form()).get(CSRF_FIELD)
+    return isinstance(given, str) and secrets.compare_digest(
+        given.encode(), who.csrf_token.encode()
+    )

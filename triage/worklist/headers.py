@@ -1,0 +1,113 @@
+"""What every request and every answer passes: size limit, security headers, one error page.
+
+Pure ASGI and outermost, so that no answer leaves without it: not a static file, not an error.
+"""
+
+import secrets
+from pathlib import PurePath
+from typing import Final
+
+from starlette.datastructures import MutableHeaders
+from starlette.responses import HTMLResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from triage import log
+
+MAX_BODY_BYTES: Final = 65_536
+CONTENT_SECURITY_POLICY: Final = "; ".join(
+    (
+        "default-src 'self'",
+        "script-src 'self'",
+        "style-src 'self'",
+        "img-src 'self'",
+        "object-src 'none'",
+        "frame-ancestors 'none'",
+        "base-uri 'none'",
+        "form-action 'self'",
+    )
+)
+HEADERS: Final = {
+    "Content-Security-Policy": CONTENT_SECURITY_POLICY,
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-store",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
+}
+HSTS: Final = "max-age=31536000"
+BROKEN: Final = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>Triage</title>
+<link rel="stylesheet" href="/static/triage.css"></head>
+<body><main class="notice"><h1>Something went wrong here</h1>
+<p>The page could not be made. Nothing was lost: studies are received and analysed apart from the
+pages. Tell the administrator this number: <code>{error}</code></p>
+<p><a href="/studies">Back to the worklist</a></p>
+<p>For prioritization only. Not for diagnosis. Review full images per standard of care.</p>
+</main></body></html>
+"""
+
+
+class TooLargeError(Exception):
+    """The body is longer than any form of ours."""
+
+
+class Gate:
+    """The outermost layer of the application."""
+
+    def __init__(self, app: ASGIApp, *, secure: bool) -> None:
+        self._app = app
+        self._headers = HEADERS | ({"Strict-Transport-Security": HSTS} if secure else {})
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started = False
+
+        async def sending(message: Message) -> None:
+            nonlocal started
+            if message["type"] == "http.response.start":
+                started = True
+                headers = MutableHeaders(scope=message)
+                for name, value in self._headers.items():
+                    headers[name] = value
+            await send(message)
+
+        try:
+            await self._app(scope, _limited(receive), sending)
+        except TooLargeError:
+            answer = HTMLResponse("The request is too large.", 413)
+            await answer(scope, receive, sending)
+        except Exception as why:  # noqa: BLE001 - a trace may quote a patient; its place does not
+            error = _report(why)
+            if not started:
+                await HTMLResponse(BROKEN.format(error=error), 500)(scope, receive, sending)
+
+
+def _limited(receive: Receive) -> Receive:
+    left = MAX_BODY_BYTES
+
+    async def receiving() -> Message:
+        nonlocal left
+        message = await receive()
+        left -= len(message.get("body", b""))
+        if left < 0:
+            raise TooLargeError
+        return message
+
+    return receiving
+
+
+def _report(why: Exception) -> str:
+    """Log where and as what an error came, without its text; gives the number to ask for."""
+    error, trace = secrets.token_hex(4), why.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    place = ""
+    if trace is not None:
+        place = f"{PurePath(trace.tb_frame.f_code.co_filename).name}:{trace.tb_lineno}"
+    log.get().error("web.error", error=error, kind=type(why).__name__, place=place)
+    return error

@@ -1,0 +1,160 @@
+"""Signing in and out: sessions on the server, the cookie's token kept only as its hash.
+
+Every sign-in, every refusal and every sign-out is audited in its own transaction.
+"""
+
+import hashlib
+import secrets
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final
+
+from sqlalchemy import delete, or_, select
+from sqlalchemy.orm import Session
+
+from db.audit import MINOR, SUCCESS, Entry, Event, record
+from db.engine import Database, now
+from db.tables import SessionRow, UserRow
+from triage.settings import Web
+from triage.worklist import passwords
+
+TOKEN_BYTES: Final = 32
+FREE_FAILURES: Final = 3
+"""Wrong passwords before each further one costs time."""
+LOCK_AFTER: Final = 10
+LOCK: Final = timedelta(minutes=15)
+UNKNOWN: Final = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Viewer:
+    """Who is signed in on this request."""
+
+    user_id: int
+    name: str
+    role: str
+    csrf_token: str
+    token_sha256: str
+    idle: timedelta
+    """Since the last request that a person made."""
+
+
+def sign_in(database: Database, web: Web, name: str, password: str, address: str) -> str | None:
+    """Check a password and open a session; gives the session's token, or None.
+
+    An unknown name, a wrong password and a locked account cost the same time and look the same.
+    """
+    with database.reading() as session:
+        user = session.scalar(select(UserRow).where(UserRow.name == name.strip()))
+    right, renewed = passwords.verify(password, user.password_hash if user else None)
+    with database.begin() as session:
+        user = user and session.scalar(
+            select(UserRow).where(UserRow.id == user.id).with_for_update()
+        )
+        if user is None or not _admit(session, user, right=right, address=address):
+            _audit(session, "login.refused", user, address=address, outcome=MINOR)
+            return None
+        user.failed_logins, user.locked_until = 0, None
+        user.password_hash = renewed or user.password_hash
+        _forget_expired(session, web)
+        token = open_session(session, user)
+        _audit(session, "login", user, address=address)
+        return token
+
+
+def open_session(session: Session, user: UserRow) -> str:
+    """Open a session for a user whose identity is established; gives its token."""
+    token, at = secrets.token_urlsafe(TOKEN_BYTES), now(session)
+    session.add(
+        SessionRow(
+            token_sha256=_digest(token),
+            user_id=user.id,
+            csrf_token=secrets.token_urlsafe(TOKEN_BYTES),
+            created_at=at,
+            last_seen_at=at,
+        )
+    )
+    return token
+
+
+def find(session: Session, web: Web, token: str) -> Viewer | None:
+    """Give who holds this token; None when the session ended, by age, idleness or a person."""
+    found = session.execute(
+        select(SessionRow, UserRow)
+        .join(UserRow, UserRow.id == SessionRow.user_id)
+        .where(SessionRow.token_sha256 == _digest(token), UserRow.disabled.is_(False))
+    ).one_or_none()
+    if found is None:
+        return None
+    held, user = found
+    at = now(session)
+    idle, age = at - held.last_seen_at, at - held.created_at
+    if idle.total_seconds() > web.session_idle_s or age.total_seconds() > web.session_absolute_s:
+        return None
+    return Viewer(user.id, user.name, user.role, held.csrf_token, held.token_sha256, idle)
+
+
+def touch(session: Session, viewer: Viewer) -> None:
+    """Note that the person did something."""
+    row = session.get(SessionRow, viewer.token_sha256)
+    if row is not None:
+        row.last_seen_at = now(session)
+
+
+def sign_out(session: Session, viewer: Viewer, address: str) -> None:
+    """End the session."""
+    session.execute(delete(SessionRow).where(SessionRow.token_sha256 == viewer.token_sha256))
+    _audit(session, "logout", session.get(UserRow, viewer.user_id), address=address)
+
+
+def _admit(session: Session, user: UserRow, *, right: bool, address: str) -> bool:
+    at = now(session)
+    if not right:
+        user.failed_logins += 1
+        user.locked_until = max(user.locked_until or at, at + _penalty(user.failed_logins))
+        if user.failed_logins == LOCK_AFTER:
+            _audit(
+                session, "user.locked", user, address=address, outcome=MINOR,
+                event=Event.SECURITY_ALERT,
+            )  # fmt: skip
+        return False
+    return not user.disabled and (user.locked_until is None or user.locked_until <= at)
+
+
+def _penalty(failures: int) -> timedelta:
+    if failures < FREE_FAILURES:
+        return timedelta(0)
+    return LOCK if failures >= LOCK_AFTER else timedelta(seconds=2 ** (failures - FREE_FAILURES))
+
+
+def _forget_expired(session: Session, web: Web) -> None:
+    at = now(session)
+    session.execute(
+        delete(SessionRow).where(
+            or_(
+                SessionRow.last_seen_at < at - timedelta(seconds=web.session_idle_s),
+                SessionRow.created_at < at - timedelta(seconds=web.session_absolute_s),
+            )
+        )
+    )
+
+
+def _digest(token: str) -> str:
+    return hashlib.sha256(token.encode()).hexdigest()
+
+
+def _audit(
+    session: Session,
+    kind: str,
+    user: UserRow | None,
+    *,
+    address: str,
+    outcome: int = SUCCESS,
+    event: Event = Event.USER_AUTHENTICATION,
+) -> None:
+    entry = Entry(
+        event=event, kind=kind, outcome=outcome, network_address=address, object_type="user",
+        actor=user.name if user else UNKNOWN, actor_role=user.role if user else "",
+        object_id=str(user.id) if user else "",
+    )  # fmt: skip
+    record(session, entry)
