@@ -153,9 +153,7 @@ def _descriptors(image: Dataset) -> Iterator[ContentItem]:
         (codes.DCM.PixelDataRows, image.Rows),
         (codes.DCM.PixelDataColumns, image.Columns),
     ):
-        yield NumContentItem(
-            name=name, value=int(value), unit=_PIXELS, relationship_type=_CONTEXT
-        )
+        yield NumContentItem(name=name, value=int(value), unit=_PIXELS, relationship_type=_CONTEXT)
 
 
 def _image(image: Dataset) -> ImageContentItem:
