@@ -6,7 +6,8 @@ each other; a sealed row that is edited, removed or reordered is found by ``veri
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
@@ -140,11 +141,12 @@ def verify(session: Session, remembered: Mapping[int, str] | None = None) -> Ver
     """
     remembered = remembered or {}
     prev, count, problem = GENESIS, 0, ""
-    for pair in _pairs(session):
-        problem = _problem(prev, count + 1, pair, remembered.get(count + 1))
-        if problem:
-            break
-        prev, count = pair["row_hash"], count + 1
+    with closing(_pairs(session)) as pairs:
+        for pair in pairs:
+            problem = _problem(prev, count + 1, pair, remembered.get(count + 1))
+            if problem:
+                break
+            prev, count = pair["row_hash"], count + 1
     if not problem and max(remembered, default=0) > count:
         problem = f"seals after {count} were cut off"
     unsealed = session.scalar(_count_unsealed()) or 0
@@ -186,14 +188,15 @@ def _count_unsealed() -> Select[int]:
     return select(func.count()).select_from(AuditRow).where(~_is_sealed())
 
 
-def _pairs(session: Session) -> Iterator[RowMapping]:
+def _pairs(session: Session) -> Generator[RowMapping, None, None]:
     query = (
         select(*AuditSealRow.__table__.columns, *AuditRow.__table__.columns)
         .outerjoin(AuditRow, AuditRow.id == AuditSealRow.audit_id)
         .order_by(AuditSealRow.seq)
         .execution_options(yield_per=1000)
     )
-    yield from session.execute(query).mappings()
+    with session.execute(query) as result:  # PostgreSQL reads it through a cursor
+        yield from result.mappings()
 
 
 def _problem(prev: str, seq: int, pair: RowMapping, remembered: str | None) -> str:

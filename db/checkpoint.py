@@ -89,7 +89,7 @@ def _last_line(file: BinaryIO) -> str:
 
 
 def _whole_lines(content: bytes) -> list[str]:
-    return content[: content.rfind(b"\n") + 1].decode("ascii", "replace").splitlines()
+    return content[: content.rfind(b"\n") + 1].decode("ascii", "backslashreplace").splitlines()
 
 
 def _line(key: bytes, before: str, point: Checkpoint) -> bytes:

@@ -16,6 +16,8 @@ BUSY_TIMEOUT_S = 10
 IDLE_TIMEOUT_S = 60
 """A transaction left open this long ends: a frozen process holds no lock for ever."""
 READ_ONLY = {"triage_read_only": True, "postgresql_readonly": True}
+RAISED_BY_TRIGGER = "23000"
+"""By our own triggers only; their words quote no row."""
 TRANSIENT_SQLSTATES = ("08", "40", "53", "57P", "55P03", "25P03")
 """Connection, rollback, no resource, shutdown, lock timeout, idle timeout."""
 
@@ -135,7 +137,7 @@ def _teach_postgresql(engine: Engine) -> None:
         """Keep values out of texts: DETAIL quotes the row, a data exception quotes its input."""
         original = context.original_exception
         sqlstate = getattr(original, "sqlstate", None) or ""
-        if not sqlstate.startswith(("22", "23")):
+        if not sqlstate.startswith(("22", "23")) or sqlstate == RAISED_BY_TRIGGER:
             return
         diag = original.diag  # type: ignore[attr-defined] # only psycopg's errors have a state
         places = (diag.table_name, diag.column_name, diag.constraint_name)
