@@ -5,6 +5,7 @@ committed, and doing it again changes nothing but the copy counter.
 """
 
 import struct
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -97,9 +98,11 @@ def read_arrival(path: Path, sha256: str) -> Arrival:
         Unindexable: no DICOM, or a UID is missing. The text names keywords only.
     """
     try:
-        header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(WANTED))
-        meta = header.file_meta
-        values = {keyword: _text(header, keyword) for keyword in WANTED}
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # pydicom's warnings quote the values they doubt
+            header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(WANTED))
+            meta = header.file_meta
+            values = {keyword: _text(header, keyword) for keyword in WANTED}
     except READ_ERRORS as why:
         msg = f"unreadable: {type(why).__name__}"
         raise Unindexable(msg) from None

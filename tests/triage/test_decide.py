@@ -1,0 +1,61 @@
+import pytest
+
+from triage.decide import decide, not_analysed
+from triage.errors import Reason
+from triage.finding import Calibration, Detection, Detector, Outcome
+from triage.settings import Level, Policy
+
+POLICY = Policy(
+    levels=(
+        Level(name="raised", p_at_most=0.05, priority=1),
+        Level(name="high", p_at_most=0.02, priority=2),
+    )
+)
+
+
+def detection(p: float, name: str = "a", n: int = 99) -> Detection:
+    return Detection(
+        detector=Detector(name, "memae", "1.0", "w", "a"),
+        calibration=Calibration("DX/CHEST", n, (), "c"),
+        series_instance_uid="1.2",
+        sop_instance_uids=("1.2.3",),
+        key_sop_instance_uid="1.2.3",
+        score=1.0,
+        p_value=p,
+    )
+
+
+@pytest.mark.parametrize(
+    ("p", "outcome", "name"),
+    [
+        (0.01, Outcome.PRIORITISED, "high"),
+        (0.02, Outcome.PRIORITISED, "high"),
+        (0.03, Outcome.PRIORITISED, "raised"),
+        (0.05, Outcome.PRIORITISED, "raised"),
+        (0.06, Outcome.NOT_PRIORITISED, "routine"),
+        (1.0, Outcome.NOT_PRIORITISED, "routine"),
+    ],
+)
+def test_the_rarest_level_that_the_p_value_reaches_is_the_priority(
+    p: float, outcome: Outcome, name: str
+) -> None:
+    decision = decide([detection(p)], POLICY)
+    assert (decision.outcome, decision.priority_name) == (outcome, name)
+
+
+def test_the_strangest_detection_decides_and_the_first_of_equals_is_shown() -> None:
+    found = [detection(0.5), detection(0.03, "first"), detection(0.03, "second")]
+    decision = decide(found, POLICY)
+    assert decision.because is found[1]
+    assert decision.priority == 1
+
+
+def test_the_sentence_counts_the_healthy_studies() -> None:
+    assert "more unusual than all 99 healthy" in decide([detection(0.01)], POLICY).sentence.lower()
+    assert "as unusual as 95 of 99 healthy" in decide([detection(0.05)], POLICY).sentence
+
+
+def test_a_study_no_detector_could_speak_about_says_why() -> None:
+    decision = not_analysed(Reason("no-route"))
+    assert decision.outcome is Outcome.NOT_ANALYSED
+    assert decision.sentence == "Not analysed. No route takes this kind of study."
