@@ -6,7 +6,7 @@ import time
 from typing import Any, Final
 
 _CHUNK: Final = 1 << 16
-MAX_LINE_BYTES: Final = 1 << 26
+MAX_LINE_BYTES: Final = 1 << 24
 
 
 class Closed(Exception):
@@ -18,7 +18,8 @@ class Channel:
 
     def __init__(self, end: socket.socket) -> None:
         self._socket = end
-        self._rest = b""
+        self._rest = bytearray()
+        self._searched = 0
         self._files: list[int] = []
 
     def send(self, message: dict[str, Any], *, file: int | None = None) -> None:
@@ -30,7 +31,8 @@ class Channel:
         line = json.dumps(message).encode() + b"\n"
         try:
             sent = socket.send_fds(self._socket, [line], [] if file is None else [file])
-            self._socket.sendall(line[sent:])
+            if sent < len(line):
+                self._socket.sendall(line[sent:])
         except OSError as why:
             raise Closed from why
 
@@ -41,9 +43,12 @@ class Channel:
             Closed: the other side ended, or sent no JSON object.
             TimeoutError: the deadline passed.
         """
-        while b"\n" not in self._rest:
+        while (end := self._rest.find(b"\n", self._searched)) < 0:
+            self._searched = len(self._rest)
             self._more(deadline)
-        line, _, self._rest = self._rest.partition(b"\n")
+        line = bytes(self._rest[:end])
+        del self._rest[: end + 1]
+        self._searched = 0
         try:
             message = json.loads(line)
         except ValueError as why:

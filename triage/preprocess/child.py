@@ -5,6 +5,7 @@ answers with the size they claim, is given shared memory of that size, fills it,
 found. It runs in a sandbox, never imports torch, and a crash of it harms nobody.
 """
 
+import errno
 import math
 import mmap
 import os
@@ -14,7 +15,7 @@ import warnings
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
@@ -23,6 +24,13 @@ from triage.preprocess import pixels, sandbox
 from triage.preprocess.channel import Channel, Closed
 
 Answer = dict[str, Any]
+_NO_MEMORY: Final = "decoding needs more memory than it is given"
+_SYSTEM: Final[dict[int | None, tuple[str, str]]] = {
+    errno.ENOENT: ("corrupt", "a stored file is gone"),
+    errno.EACCES: ("corrupt", "a stored file may not be read"),
+    errno.EIO: ("corrupt", "a stored file cannot be read"),
+    errno.ENOMEM: ("resource-limit", _NO_MEMORY),
+}
 
 
 def main() -> None:
@@ -34,6 +42,7 @@ def main() -> None:
     sandbox.enter(max_memory_bytes=max_bytes)
     channel = Channel(socket.socket(fileno=descriptor))
     try:
+        channel.send({"ready": True})
         while True:
             _serve(channel, max_pixels=max_pixels, max_bytes=max_bytes, seconds=seconds)
     except Closed:
@@ -56,13 +65,16 @@ def _serve(channel: Channel, *, max_pixels: int, max_bytes: int, seconds: float)
     _, shared = channel.receive()
     if shared is None:
         raise Closed
+    work = partial(_fill, shared, claimed["shape"], paths, with_voi=bool(request["voi"]))
+    channel.send(_coded(work, otherwise=Held(code="pixel-data")))
+
+
+def _fill(shared: int, shape: list[int], paths: list[Path], *, with_voi: bool) -> Answer:
     # Unmapped when the last array that looks at it is gone; closing it earlier would raise.
     memory = mmap.mmap(shared, 0)
     os.close(shared)
-    shape = claimed["shape"]
     out = np.frombuffer(memory, dtype=np.float32, count=math.prod(shape)).reshape(shape)
-    work = partial(pixels.fill, paths, out, with_voi=bool(request["voi"]))
-    channel.send(_coded(work, otherwise=Held(code="pixel-data")))
+    return pixels.fill(paths, out, with_voi=with_voi)
 
 
 def _coded(work: Callable[[], Answer], *, otherwise: CodedError) -> Answer:
@@ -72,10 +84,11 @@ def _coded(work: Callable[[], Answer], *, otherwise: CodedError) -> Answer:
     except CodedError as why:
         return _error(type(why), why.reason.code, why.reason.detail)
     except MemoryError:
-        return _error(Broken, "resource-limit", "decoding needs more memory than it is given")
-    except FileNotFoundError:
-        return _error(Broken, "corrupt", "a stored file is gone")
+        return _error(Broken, "resource-limit", _NO_MEMORY)
     except Exception as why:  # noqa: BLE001 - parsers and codecs raise whatever the bytes provoke
+        number = why.errno if isinstance(why, OSError) else None
+        if number in _SYSTEM:
+            return _error(Broken, *_SYSTEM[number])
         return _error(type(otherwise), otherwise.reason.code, type(why).__name__)
 
 

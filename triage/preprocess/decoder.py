@@ -28,6 +28,7 @@ from triage.settings import Decode
 
 MAX_USES: Final = 500
 """Requests before the child is replaced: codecs leak."""
+START_SECONDS: Final = 60.0
 _ERRORS: Final = {"NotEligible": NotEligible, "Held": Held, "Broken": Broken}
 _ENDED_FROM_OUTSIDE: Final = {0, -signal.SIGKILL, -signal.SIGTERM, -signal.SIGINT}
 
@@ -117,8 +118,8 @@ class Decoder:
             Broken: resource-limit or crashed; it would happen again.
             TryAgain: something else ended the child.
         """
-        deadline = time.monotonic() + self._limits.max_seconds
         child = self._ready()
+        deadline = time.monotonic() + self._limits.max_seconds
         try:
             return self._ask(child.channel, [str(path) for path in paths], deadline, voi=voi)
         except TimeoutError:
@@ -146,6 +147,7 @@ class Decoder:
         if child is None or child.uses >= MAX_USES or child.owner != os.getpid():
             self.close()
             child = self._child = self._start()
+            self._await(child)
         child.uses += 1
         return child
 
@@ -168,6 +170,13 @@ class Decoder:
                 env=_environment(),
             )
         return _Child(process, Channel(ours))
+
+    def _await(self, child: _Child) -> None:
+        """Wait until the child has imported what it needs; that is not decoding time."""
+        try:
+            child.channel.receive(deadline=time.monotonic() + START_SECONDS)
+        except (Closed, TimeoutError):
+            raise self._post_mortem(child) from None
 
     def _ask(self, channel: Channel, files: list[str], deadline: float, *, voi: bool) -> Decoded:
         channel.send({"files": files, "voi": voi})
