@@ -1,28 +1,39 @@
-PYTHON ?= python
-.PHONY: check format test path lock look docs clean
+BIN ?= .venv/bin
+export PATH := $(abspath $(BIN)):$(PATH)
+.PHONY: demo check format test path lock look
 
-check:            ## what every commit must pass
+demo: .venv/ready          ## install, then run the whole road on made-up studies
+	triage demo
+
+check: .venv/ready         ## what every commit must pass
 	ruff format --check .
 	ruff check .
 	mypy
 	lint-imports
-	$(PYTHON) -m pytest
+	python -m pytest
 
-format:
+test: .venv/ready          ## everything that starts no server
+	python -m pytest -m "not path and not postgres"
+
+path: .venv/ready          ## the whole road, with real servers
+	python -m pytest -m path
+
+format: .venv/ready
 	ruff format .
 	ruff check --fix .
 
-test:             ## everything that runs without servers
-	$(PYTHON) -m pytest -m "not path and not postgres"
-
-path:             ## the whole road, with real servers
-	$(PYTHON) -m pytest -m path
-
-lock:             ## resolve again, with hashes; torch stays out, each platform has its own
+lock: .venv/ready          ## resolve again, with hashes; torch stays out, each platform has its own
 	pip-compile --quiet --generate-hashes --strip-extras --allow-unsafe --unsafe-package torch \
 	  --extra postgres --extra dev --no-header --no-emit-find-links --no-emit-index-url \
 	  --output-file requirements.lock pyproject.toml
-	$(PYTHON) tests/house/lock.py requirements.lock
+	python tests/house/lock.py requirements.lock
 
-look:             ## sizes worth a second thought
-	$(PYTHON) tests/house/look.py
+look: .venv/ready          ## sizes worth a second thought
+	python tests/house/look.py
+
+.venv/ready: pyproject.toml requirements.lock
+	python3 -m venv .venv
+	pip install --quiet torch==2.13.0
+	pip install --quiet --require-hashes -r requirements.lock
+	pip install --quiet --no-deps --editable .
+	touch $@
