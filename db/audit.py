@@ -13,7 +13,7 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, RowMapping, Select, exists, func, select
+from sqlalchemy import ColumnElement, RowMapping, Select, exists, func, insert, select
 from sqlalchemy.orm import Session
 
 from db.engine import now
@@ -169,15 +169,14 @@ def _seal(session: Session, seq: int, prev: str, *, after: int, limit: int) -> i
         .limit(limit)
     )
     session.flush()
-    rows = session.execute(waiting).mappings().all()
-    for count, row in enumerate(rows, start=1):
-        digest = _chain(prev, seq + count, row)
-        session.add(
-            AuditSealRow(seq=seq + count, audit_id=row["id"], prev_hash=prev, row_hash=digest)
-        )
+    seals = []
+    for number, row in enumerate(session.execute(waiting).mappings(), start=seq + 1):
+        digest = _chain(prev, number, row)
+        seals.append({"seq": number, "audit_id": row["id"], "prev_hash": prev, "row_hash": digest})
         prev = digest
-    session.flush()
-    return len(rows)
+    if seals:
+        session.execute(insert(AuditSealRow), seals)
+    return len(seals)
 
 
 def _is_sealed() -> ColumnElement[bool]:
