@@ -13,7 +13,7 @@ Shapes: N images, H W rows and columns, K components.
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -41,7 +41,7 @@ Image16 = npt.NDArray[np.uint16]
 Floats = npt.NDArray[np.float32]
 
 
-def learn(images_NHW: Tensor, count: int) -> dict[str, npt.NDArray[np.generic]]:
+def learn(images_NHW: Tensor, count: int) -> dict[str, npt.NDArray[Any]]:
     """Give the tensors of the weights' file: mean and ``count`` components of healthy images.
 
     Each component is scaled by the standard deviation of its weight over the images.

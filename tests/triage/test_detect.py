@@ -1,0 +1,179 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from models.artifact import Artifact
+from models.calibrate import calibrate
+from models.contract import Anomaly, Detector, Loss, Volume
+from tests.models.cards import card
+from triage.detect import detect, strata
+from triage.errors import Broken, NotEligible
+from triage.study import Image, InstanceRef, Patient, Series, Study, StudyRef
+
+
+class _Brightness(Detector):
+    """The simplest detector there is: the mean of a slice."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gain = torch.nn.Parameter(torch.ones(()))
+
+    def loss(self, voxels_NCHW: Tensor) -> Loss:
+        return Loss(total=self.gain * voxels_NCHW.mean(), parts={})
+
+    @torch.inference_mode()
+    def score(self, voxels_NCHW: Tensor) -> Anomaly:
+        assert len(voxels_NCHW) <= 32, "a long series is scored in bounded pieces"
+        return Anomaly(score_N=self.gain * voxels_NCHW.mean((1, 2, 3)), map_NHW=None)
+
+
+def _artifact() -> Artifact:
+    return Artifact(
+        folder=Path("nowhere"),
+        card=card(),
+        calibration=calibrate(
+            {"DX/CHEST": [i / 100 for i in range(99)], "DX/CHEST/child": [0.1, 0.2, 0.3]}
+        ),
+        detector=_Brightness(),
+        weights_sha256="a" * 64,
+        calibration_sha256="b" * 64,
+        sha256="c" * 64,
+    )
+
+
+def _image(number: int) -> Image:
+    return Image(
+        ref=InstanceRef(sop_instance_uid=f"1.2.{number}", sha256="0" * 64, path=Path("nowhere")),
+        sop_class_uid="1.2.840.10008.5.1.4.1.1.1.1",
+        transfer_syntax_uid="1.2.840.10008.1.2.1",
+        instance_number=number,
+        rows=4,
+        columns=4,
+        number_of_frames=1,
+        samples_per_pixel=1,
+        photometric_interpretation="MONOCHROME2",
+        image_position_mm=None,
+        image_orientation=None,
+        pixel_spacing_mm=None,
+    )
+
+
+def _series(images: int = 1, **changes: Any) -> Series:  # noqa: ANN401
+    fields: dict[str, Any] = {
+        "series_instance_uid": "1.2",
+        "modality": "DX",
+        "sop_class_uid": "1.2.840.10008.5.1.4.1.1.1.1",
+        "series_number": 1,
+        "series_description": "",
+        "body_part_examined": "CHEST",
+        "view_position": "PA",
+        "protocol_name": "",
+        "image_type": ("ORIGINAL", "PRIMARY"),
+        "manufacturer": "",
+        "manufacturer_model_name": "",
+        "station_name": "",
+        "frame_of_reference_uid": "",
+        "slice_positions_mm": (),
+        "images": tuple(_image(number) for number in range(images)),
+    }
+    return Series(**(fields | changes))
+
+
+def _study(age_years: float | None, series: Series, description: str = "") -> Study:
+    return Study(
+        ref=StudyRef(1, "1", 1, "quiet", ()),
+        patient=Patient("", "", "", "", ""),
+        patient_age_years=age_years,
+        study_date="",
+        study_time="",
+        study_id="",
+        accession_number="",
+        referring_physician_name="",
+        study_description=description,
+        series=(series,),
+        others=(),
+    )
+
+
+class TestStrata:
+    @pytest.mark.parametrize(
+        ("age_years", "keys"),
+        [
+            (0.0, ("DX/CHEST/child", "DX/CHEST")),
+            (17.99, ("DX/CHEST/child", "DX/CHEST")),
+            (18.0, ("DX/CHEST/adult", "DX/CHEST")),
+            (None, ("DX/CHEST",)),
+        ],
+    )
+    @pytest.mark.parametrize("modality", ["CR", "DX"])
+    def test_the_age_band_comes_first_and_an_unknown_age_has_none(
+        self, modality: str, age_years: float | None, keys: tuple[str, ...]
+    ) -> None:
+        series = _series(modality=modality)
+        assert strata(_study(age_years, series), series) == keys
+
+    @pytest.mark.parametrize(
+        ("examined", "said", "part"),
+        [
+            ("LUNG", "", "CHEST"),
+            ("", "Thorax pa", "CHEST"),
+            ("", "Hand", ""),
+            ("ABDOMEN", "chest", "ABDOMEN"),
+        ],
+    )
+    def test_the_body_part_is_the_examined_one_else_the_described_one(
+        self, examined: str, said: str, part: str
+    ) -> None:
+        series = _series(body_part_examined=examined)
+        assert strata(_study(None, series, said), series) == (f"DX/{part}",)
+
+    def test_other_modalities_stay_themselves(self) -> None:
+        series = _series(modality="CT", body_part_examined="BRAIN")
+        assert strata(_study(40, series), series) == ("CT/HEAD/adult", "CT/HEAD")
+
+
+def _volume(levels: list[float], source: tuple[int, ...] | None = None) -> Volume:
+    voxels = torch.tensor(levels)[:, None, None, None].expand(-1, 1, 4, 4)
+    return Volume(voxels, source or tuple(range(len(levels))), None)
+
+
+class TestDetect:
+    def test_the_strangest_slice_speaks_for_the_series(self) -> None:
+        series = _series(images=3)
+        found = detect(_volume([0.1, 0.9, 0.5]), series, _artifact(), ("DX/CHEST",), min_n=50)
+        assert found.score == pytest.approx(0.9)
+        assert found.key_sop_instance_uid == "1.2.1"
+        assert found.sop_instance_uids == ("1.2.0", "1.2.1", "1.2.2")
+        assert found.p_value == pytest.approx((1 + 9) / 100)
+
+    def test_after_resampling_the_key_image_is_the_nearest_source(self) -> None:
+        volume = _volume([0.1, 0.2, 0.3, 0.9], source=(0, 0, 1, 1))
+        found = detect(volume, _series(images=2), _artifact(), ("DX/CHEST",), min_n=50)
+        assert found.key_sop_instance_uid == "1.2.1"
+
+    def test_it_names_detector_and_calibration_for_ever(self) -> None:
+        keys = ("DX/CHEST/child", "DX/CHEST")
+        found = detect(_volume([0.5]), _series(), _artifact(), keys, min_n=50)
+        assert (found.detector.name, found.detector.family) == ("generated", "memae")
+        assert found.detector.artifact_sha256 == "c" * 64
+        assert found.calibration.stratum == "DX/CHEST"
+        assert found.calibration.fallback == ("DX/CHEST/child",)
+        assert (found.calibration.n, found.calibration.sha256) == (99, "b" * 64)
+
+    def test_a_study_without_a_calibrated_stratum_is_not_eligible(self) -> None:
+        with pytest.raises(NotEligible) as why:
+            detect(_volume([0.5]), _series(), _artifact(), ("CT/HEAD",), min_n=50)
+        assert why.value.reason.code == "uncalibrated"
+
+    def test_a_long_series_is_scored_like_a_short_one(self) -> None:
+        levels = [i / 200 for i in range(100)]
+        found = detect(_volume(levels), _series(100), _artifact(), ("DX/CHEST",), min_n=50)
+        assert found.score == pytest.approx(99 / 200)
+
+    def test_a_score_that_is_no_number_breaks_instead_of_ranking(self) -> None:
+        volume = _volume([0.5, float("nan")])
+        with pytest.raises(Broken):
+            detect(volume, _series(2), _artifact(), ("DX/CHEST",), min_n=50)
