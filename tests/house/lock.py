@@ -13,7 +13,7 @@ HEADING = """\
 
 def tidy(text: str) -> str:
     """Give the lock without the heading, torch and this project itself."""
-    kept = text.split("# The following packages are considered to be unsafe")[0]
+    kept = text.split("# The following packages are considered to be unsafe", maxsplit=1)[0]
     kept = re.sub(r"(?m)^triage.*\n(?: {4}.*\n)*", "", kept)
     kept = re.sub(r"(?m)^# .*\n|^#\n", "", kept)
     kept = kept.replace("    #   triage (pyproject.toml)\n", "")

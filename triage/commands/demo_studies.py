@@ -10,6 +10,7 @@ import pydicom
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.encaps import encapsulate
 from pydicom.uid import (
+    UID,
     DigitalXRayImageStorageForPresentation,
     ExplicitVRLittleEndian,
     JPEG2000Lossless,
@@ -103,7 +104,7 @@ def radiograph(
     """Give a frontal chest radiograph as a DX instance (PS3.3 A.26); 12 bits, UIDs from ``key``."""
     meta = FileMetaDataset()
     meta.MediaStorageSOPClassUID = DigitalXRayImageStorageForPresentation
-    meta.MediaStorageSOPInstanceUID = _uid(key, "instance", instance)
+    meta.MediaStorageSOPInstanceUID = UID(_uid(key, "instance", instance))
     meta.TransferSyntaxUID = ExplicitVRLittleEndian
     dataset = FileDataset("", {}, file_meta=meta, preamble=b"\0" * 128)
     rows, columns = pixels_HW.shape

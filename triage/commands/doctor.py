@@ -84,7 +84,7 @@ def _spool(settings: Settings) -> Iterator[Check]:
 
 def _codecs(_settings: Settings) -> Iterator[Check]:
     from pydicom import uid
-    from pydicom.pixels import get_decoder
+    from pydicom.pixels.decoders.base import get_decoder
 
     names = ("JPEGBaseline8Bit", "JPEGLosslessSV1", "JPEGLSLossless", "JPEG2000Lossless")
     for name in (*names, "RLELossless"):

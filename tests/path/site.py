@@ -1,0 +1,180 @@
+"""A whole site for a test: ``triage up`` in a folder of its own, and a PACS to report to."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from sqlalchemy import select
+
+from db.engine import Database, connect
+from db.states import FINAL
+from db.tables import InstanceRow, QuarantineRow, StudyRow
+from tests.servers import Orthanc, accepts, binary, end, free_port
+
+START_S = 90.0
+DCMTK = "/usr/bin"
+DATA = Path(os.environ.get("TRIAGE_TEST_DATA", Path(__file__).parents[3] / "shared" / "data"))
+
+
+@dataclass(frozen=True)
+class Site:
+    """A running pipeline."""
+
+    state: Path
+    port: int
+    web_port: int
+    database: Database
+    process: subprocess.Popen[bytes]
+
+    def send(self, *paths: Path, check: bool = True) -> int:
+        """Send files or folders with DCMTK's storescu, as a modality would; gives its exit code."""
+        files = [str(one) for path in paths for one in _files(path)]
+        # Every file in the transfer syntax it has: -xs and friends would propose only one.
+        command = [
+            binary("dcmsend", DCMTK), "--no-uid-checks", "-aec", "TRIAGE", "-aet", "MODALITY",
+            "127.0.0.1", str(self.port),
+        ]  # fmt: skip
+        done = subprocess.run(
+            [*command, *files], capture_output=True, env={**os.environ, "TCP_NODELAY": "1"},
+            check=False,
+        )  # fmt: skip
+        if check:
+            assert done.returncode == 0, done.stderr.decode(errors="replace")[-2000:]
+        return done.returncode
+
+    def storescu(self, *paths: Path, options: Sequence[str] = ()) -> subprocess.Popen[bytes]:
+        """Start DCMTK's storescu on files of one transfer syntax family; does not wait."""
+        files = [str(one) for path in paths for one in _files(path)]
+        command = [
+            binary("storescu", DCMTK), *options, "-aec", "TRIAGE", "-aet", "MODALITY",
+            "127.0.0.1", str(self.port), *files,
+        ]  # fmt: skip
+        return subprocess.Popen(
+            command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            env={**os.environ, "TCP_NODELAY": "1"},
+        )  # fmt: skip
+
+    def studies(self) -> dict[str, StudyRow]:
+        with self.database.reading() as session:
+            rows = session.scalars(select(StudyRow)).all()
+        return {row.study_instance_uid: row for row in rows}
+
+    def instances(self) -> list[InstanceRow]:
+        with self.database.reading() as session:
+            return list(session.scalars(select(InstanceRow)))
+
+    def quarantined(self) -> list[QuarantineRow]:
+        with self.database.reading() as session:
+            return list(session.scalars(select(QuarantineRow)))
+
+    def settle(self, expected: int, limit_s: float = 120.0) -> dict[str, StudyRow]:
+        """Wait until ``expected`` studies are at rest and the spool is empty; gives them."""
+        deadline = time.monotonic() + limit_s
+        while True:
+            studies = self.studies()
+            resting = [row for row in studies.values() if row.state in FINAL]
+            waiting = any((self.state / "spool" / "in").glob("*/*.dcm"))
+            if len(resting) == len(studies) >= expected and not waiting:
+                return studies
+            if time.monotonic() > deadline:
+                states = {row.id: (row.state, row.attempts, row.tries) for row in studies.values()}
+                pytest.fail(f"not settled: {states}, {self.tail()}")
+            time.sleep(0.2)
+
+    def pid_of(self, name: str) -> int:
+        """Give a process of the site by its command's last words, for example "listen"."""
+        for entry in Path("/proc").iterdir():
+            if not entry.name.isdigit():
+                continue
+            try:
+                words = (entry / "cmdline").read_bytes().decode().split("\0")
+                environment = (entry / "environ").read_bytes().decode(errors="replace")
+            except OSError:
+                continue
+            ours = f"TRIAGE_STATE={self.state}\0" in environment
+            if ours and name in " ".join(words) and "up" not in words:
+                return int(entry.name)
+        pytest.fail(f"no process {name}")
+
+    def kill(self, name: str) -> None:
+        """End a process of the site with SIGKILL; its supervisor starts it again."""
+        os.kill(self.pid_of(name), signal.SIGKILL)
+
+    def tail(self) -> str:
+        """Give the last log lines, for a failed test."""
+        logs = sorted((self.state / "logs").glob("*.log"))
+        return "\n".join(f"{log.name}: {log.read_text()[-600:]}" for log in logs)
+
+
+@contextmanager
+def site(
+    folder: Path, pacs: Orthanc | None, *, database_url: str = "", broker_url: str = "",
+    **sections: object,
+) -> Iterator[Site]:  # fmt: skip
+    """Run ``triage up`` until the block ends."""
+    state = folder / "state"
+    (state / "configs").mkdir(parents=True)
+    port, web_port = free_port(), free_port()
+    content: dict[str, Any] = {
+        "listener": {"port": port, "min_free_bytes": 100_000_000},
+        "web": {"port": web_port},
+        "completeness": {"quiet_s": 2, "quiet_s_by_modality": {}},
+        "work": {"lease_s": 5, "retry_first_s": 0.5, "reconcile_s": 0.5, "republish_s": 2},
+        "database": {"url": database_url},
+        "broker": {"url": broker_url},
+        "destinations": [_destination(pacs)] if pacs else [],
+        **sections,
+    }
+    (state / "configs" / "site.yaml").write_text(yaml.safe_dump(content))
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("TRIAGE_")}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "triage", "up", "--state", str(state)],
+        stderr=(folder / "up.log").open("wb"), env=environment,
+    )  # fmt: skip
+    database = None
+    try:
+        _wait_ready(process, port, web_port, folder, state)
+        database = connect(database_url or f"sqlite:///{state / 'triage.sqlite'}")
+        yield Site(state, port, web_port, database, process)
+    finally:
+        if database is not None:
+            database.dispose()
+        end(process)
+        shutil.rmtree(state / "spool", ignore_errors=True)
+
+
+def _destination(pacs: Orthanc) -> dict[str, Any]:
+    return {
+        "name": "pacs", "ae_title": pacs.ae_title, "host": "127.0.0.1", "port": pacs.dicom_port,
+        "deadline_s": 5,
+    }  # fmt: skip
+
+
+def _wait_ready(
+    process: subprocess.Popen[bytes], port: int, web_port: int, folder: Path, state: Path
+) -> None:
+    deadline = time.monotonic() + START_S
+    while not (accepts(port) and accepts(web_port) and _workers_ready(state)):
+        if process.poll() is not None or time.monotonic() > deadline:
+            logs = "\n".join(log.read_text()[-800:] for log in (state / "logs").glob("*.log"))
+            pytest.fail(f"the site did not start: {(folder / 'up.log').read_text()[-2000:]} {logs}")
+        time.sleep(0.2)
+
+
+def _workers_ready(state: Path) -> bool:
+    logs = [log for log in (state / "logs").glob("worker-*.log") if log.is_file()]
+    return len(logs) >= 3 and all("worker.ready" in log.read_text() for log in logs)
+
+
+def _files(path: Path) -> list[Path]:
+    return sorted(one for one in path.rglob("*") if one.is_file()) if path.is_dir() else [path]
