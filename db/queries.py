@@ -54,7 +54,7 @@ def decisive(study: StudyRow, detections: Collection[DetectionRow]) -> Detection
 def counts(session: Session, clock: Clock) -> dict[Listing, int]:
     """Count every list, from two indexes."""
     by_outcome = select(StudyRow.outcome, func.count()).group_by(StudyRow.outcome)
-    found = dict(session.execute(by_outcome).tuples().all())
+    found: dict[str, int] = dict(session.execute(by_outcome).all())
     late = select(func.count()).where(
         StudyRow.state.in_(WORKING), StudyRow.last_instance_at <= clock.overdue_before
     )

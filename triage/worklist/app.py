@@ -23,6 +23,7 @@ SAYS = {
     403: "This is not allowed.",
     404: "There is no such page.",
     405: "There is no such page.",
+    413: "This is larger than any form of ours.",
     422: "This page could not be understood.",
 }
 GRACE_S = 5

@@ -8,6 +8,7 @@ from pathlib import PurePath
 from typing import Final
 
 from starlette.datastructures import MutableHeaders
+from starlette.exceptions import HTTPException
 from starlette.responses import HTMLResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -49,10 +50,6 @@ pages. Tell the administrator this number: <code>{error}</code></p>
 """
 
 
-class TooLargeError(Exception):
-    """The body is longer than any form of ours."""
-
-
 class Gate:
     """The outermost layer of the application."""
 
@@ -78,9 +75,6 @@ class Gate:
 
         try:
             await self._app(scope, _limited(receive), sending)
-        except TooLargeError:
-            answer = HTMLResponse("The request is too large.", 413)
-            await answer(scope, receive, sending)
         except Exception as why:  # noqa: BLE001 - a trace may quote a patient; its place does not
             error = _report(why)
             if not started:
@@ -95,7 +89,7 @@ def _limited(receive: Receive) -> Receive:
         message = await receive()
         left -= len(message.get("body", b""))
         if left < 0:
-            raise TooLargeError
+            raise HTTPException(413)
         return message
 
     return receiving

@@ -36,7 +36,7 @@ class Tab:
         for domain in ("Page", "Runtime", "Log", "Network"):
             self.call(f"{domain}.enable")
 
-    def call(self, method: str, **values: Any) -> Any:
+    def call(self, method: str, **values: object) -> Any:  # noqa: ANN401 - the protocol's JSON
         """Call one method of the protocol and give its result."""
         number = next(self._numbers)
         message = {"id": number, "method": method, "params": values}
@@ -53,7 +53,7 @@ class Tab:
         self.call("Page.navigate", url=url)
         self.wait("document.readyState === 'complete' && location.href !== 'about:blank'")
 
-    def evaluate(self, expression: str) -> Any:
+    def evaluate(self, expression: str) -> Any:  # noqa: ANN401 - any value of a page
         """Give the value of an expression in the page."""
         result = self.call("Runtime.evaluate", expression=expression, returnByValue=True)
         return result["result"].get("value")

@@ -1,0 +1,76 @@
+"""The application over a migrated database, with one account."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from fastapi import FastAPI
+from sqlalchemy import select
+
+from db.engine import Database, now
+from db.tables import AuditRow, UserRow
+from tests.triage.worklist.client import NAME, PASSWORD, Client
+from triage import settings as noun
+from triage.settings import Settings
+from triage.worklist import passwords, sessions
+from triage.worklist.app import create_app
+from triage.worklist.auth import ADMIN
+
+
+@pytest.fixture
+def settings(tmp_path: Path, migrated_file: Path) -> Settings:
+    state = tmp_path / "state"
+    state.mkdir()
+    shutil.copy(migrated_file, state / "triage.sqlite")
+    return noun.load(state)
+
+
+@pytest.fixture
+def empty_app(settings: Settings) -> Iterator[FastAPI]:
+    """Before the first sign-in: nobody has an account."""
+    app = create_app(settings)
+    yield app
+    app.state.previews.close()
+    app.state.context.database.dispose()
+
+
+@pytest.fixture(scope="session")
+def password_hash() -> str:
+    """Once: argon2id is slow on purpose."""
+    return passwords.digest(PASSWORD)
+
+
+@pytest.fixture
+def app(empty_app: FastAPI, rows: Database, password_hash: str) -> FastAPI:
+    with rows.begin() as session:
+        session.add(
+            UserRow(name=NAME, password_hash=password_hash, role=ADMIN, created_at=now(session))
+        )
+    return empty_app
+
+
+@pytest.fixture
+def rows(empty_app: FastAPI) -> Database:
+    database: Database = empty_app.state.context.database
+    return database
+
+
+@pytest.fixture
+def anonymous(app: FastAPI) -> Iterator[Client]:
+    with Client(app) as client:
+        yield client
+
+
+@pytest.fixture
+def client(anonymous: Client, rows: Database) -> Client:
+    """Signed in."""
+    with rows.begin() as session:
+        token = sessions.open_session(session, session.scalars(select(UserRow)).one())
+    anonymous.cookies.set("triage", token, domain="triage.test")
+    return anonymous
+
+
+def audited(database: Database, kind: str) -> list[AuditRow]:
+    with database.reading() as session:
+        return list(session.scalars(select(AuditRow).where(AuditRow.event_type == kind)))

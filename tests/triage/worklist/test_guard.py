@@ -1,0 +1,103 @@
+import re
+from collections.abc import Iterator
+
+import pytest
+from fastapi import FastAPI
+from fastapi.routing import iter_route_contexts
+
+from db.engine import Database
+from tests.triage.worklist.builders import add_study
+from tests.triage.worklist.client import Client
+from tests.triage.worklist.conftest import audited
+from triage.worklist.guard import PUBLIC
+
+ROUTES = {
+    ("GET", "/"): 303,
+    ("GET", "/studies"): 303,
+    ("GET", "/studies/rows"): 303,
+    ("POST", "/studies/search"): 401,
+    ("GET", "/studies/{study_id}"): 303,
+    ("GET", "/studies/{study_id}/preview.png"): 401,
+    ("GET", "/quarantine"): 303,
+    ("GET", "/api/studies"): 401,
+    ("POST", "/logout"): 401,
+    ("POST", "/session/active"): 401,
+    ("GET", "/login"): 200,
+    ("POST", "/login"): 403,
+    ("GET", "/setup"): 403,
+    ("POST", "/setup"): 400,
+    ("GET", "/healthz"): 200,
+    ("GET", "/readyz"): 200,
+}
+"""Every route, and what it answers to nobody."""
+
+
+def every_route(app: FastAPI) -> Iterator[tuple[str, str]]:
+    for route in iter_route_contexts(app.routes):
+        for method in sorted((route.methods or set()) - {"HEAD"}):
+            yield method, str(route.path)
+
+
+def test_every_route_is_in_the_table_of_what_it_answers_to_nobody(app: FastAPI) -> None:
+    assert set(every_route(app)) == set(ROUTES)
+
+
+@pytest.mark.parametrize(("route", "status"), ROUTES.items())
+def test_nobody_is_answered_what_the_table_says(
+    anonymous: Client, rows: Database, route: tuple[str, str], status: int
+) -> None:
+    with rows.begin() as session:
+        study = add_study(session)
+    path = re.sub(r"\{.*?\}", str(study.id), route[1])
+    answer = anonymous.ask(route[0], path)
+    assert answer.status_code == status
+    assert "DOE" not in answer.text
+    if status == 303:
+        assert answer.headers["location"].startswith("/login")
+
+
+def test_only_four_places_are_public() -> None:
+    assert sorted(PUBLIC) == ["/healthz", "/login", "/readyz", "/setup"]
+
+
+def test_a_timer_without_a_session_is_told_401_and_not_sent_a_form(anonymous: Client) -> None:
+    assert anonymous.get("/studies/rows", headers={"HX-Request": "true"}).status_code == 401
+
+
+@pytest.mark.parametrize("path", ["/logout", "/session/active", "/studies/search"])
+@pytest.mark.parametrize("token", ["", "guessed"])
+def test_a_change_without_the_sessions_token_is_refused(
+    client: Client, path: str, token: str
+) -> None:
+    assert client.post(path, {"csrf_token": token, "text": "x"}).status_code == 403
+    assert client.get("/studies").status_code == 200
+
+
+def test_a_change_with_another_sessions_token_is_refused(app: FastAPI, client: Client) -> None:
+    with Client(app) as other:
+        other.sign_in()
+        token = other.csrf()
+    assert client.post("/logout", {"csrf_token": token}).status_code == 403
+
+
+def test_the_token_may_come_in_a_header(client: Client) -> None:
+    answer = client.post("/session/active", {}, headers={"X-CSRF-Token": client.csrf()})
+    assert answer.status_code == 204
+
+
+def test_a_form_of_another_site_is_refused_whatever_it_carries(
+    client: Client, rows: Database
+) -> None:
+    token = client.csrf()
+    answer = client.post("/logout", {"csrf_token": token}, headers={"Sec-Fetch-Site": "cross-site"})
+    assert answer.status_code == 403
+    assert audited(rows, "logout") == []
+
+
+def test_after_signing_in_a_person_is_led_to_the_study_asked_for(
+    anonymous: Client, rows: Database
+) -> None:
+    with rows.begin() as session:
+        study = add_study(session)
+    asked = anonymous.get(f"/studies/{study.id}")
+    assert asked.headers["location"] == f"/login?next=/studies/{study.id}"
