@@ -169,15 +169,20 @@ def move(
 ) -> None:
     """Move a study that nobody needs to have claimed: an arrival, a person, the reconciler.
 
-    ``row`` is locked by the caller. The fence grows, so a worker at it discards its result.
+    The fence grows, so a worker at it discards its result.
+
+    Raises:
+        StaleStudyError: the study changed since ``row`` was read; a caller who locked it is safe.
+        ValueError: there is no such arrow.
     """
-    _check(StudyState(row.state), new)
+    old, fence = StudyState(row.state), row.fence
+    _check(old, new)
     at = now(session)
-    _note(session, row.id, (StudyState(row.state), new), reason=reason, actor=actor)
-    for name, value in _arrived(new, at, due_at).items():
-        setattr(row, name, value)
-    row.fence += 1
-    session.flush()
+    _note(session, row.id, (old, new), reason=reason, actor=actor)
+    here = _at(row.id, old, fence)
+    if not _touch(session, here.values(**_arrived(new, at, due_at), fence=fence + 1)):
+        raise StaleStudyError(row.id)
+    session.refresh(row)
 
 
 def touch(session: Session, row: StudyRow, *, due_at: datetime) -> None:
@@ -269,12 +274,17 @@ def failed_from(session: Session, study_id: int) -> StudyState:
 
 
 def _mine(held: Claim) -> Update:
+    return _at(held.study_id, held.state, held.fence)
+
+
+def _at(study_id: int, state: StudyState, fence: int) -> Update:
     return update(StudyRow).where(
-        StudyRow.id == held.study_id, StudyRow.state == held.state, StudyRow.fence == held.fence
+        StudyRow.id == study_id, StudyRow.state == state, StudyRow.fence == fence
     )
 
 
 def _touch(session: Session, statement: Update) -> bool:
+    """Run an update of one row; tells whether there was such a row."""
     result = session.execute(statement.execution_options(synchronize_session=False))
     assert isinstance(result, CursorResult)  # noqa: S101 - an UPDATE always gives one
     return result.rowcount == 1

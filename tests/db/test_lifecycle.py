@@ -3,6 +3,7 @@
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
@@ -362,6 +363,24 @@ class TestPublish:
         with ThreadPoolExecutor(4) as pool:
             found = [one for mine in pool.map(publish, range(4)) for one in mine]
         assert sorted(found) == ids
+
+
+@pytest.mark.postgres
+def test_two_people_who_retry_at_once_move_the_study_once(postgres_database: Database) -> None:
+    """Neither locked the row, so the second finds it changed."""
+    database = postgres_database
+    study_id = new_study(database, S.FAILED)
+
+    def retry(meanwhile: Callable[[], None]) -> None:
+        with database.begin() as session:
+            row = session.get_one(StudyRow, study_id)
+            meanwhile()
+            at = now(session)
+            lifecycle.move(session, row, S.READY, reason="retry", actor="person", due_at=at)
+
+    with pytest.raises(StaleStudyError):
+        retry(lambda: retry(lambda: None))
+    assert arrows(database, study_id) == [(S.FAILED, S.READY)]
 
 
 def test_every_move_is_written_down(database: Database) -> None:
