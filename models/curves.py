@@ -39,6 +39,8 @@ def draw(history: Sequence[Epoch]) -> bytes:
         axes.plot(numbers, [epoch.loss for epoch in history], label="training")
         axes.plot(numbers, [epoch.held_out_loss for epoch in history], label="held out, averaged")
         axes.set(xlabel="epoch", ylabel="loss", yscale="log")
+        axes.yaxis.set_major_formatter("{x:g}")  # powers of ten as text would need TeX's parser
+        axes.yaxis.set_minor_formatter("")
         axes.legend(frameon=False)
         picture = io.BytesIO()
         figure.savefig(picture, format="svg", metadata={"Date": None})
