@@ -1,0 +1,278 @@
+"""Outgoing associations: C-STORE, C-FIND and C-ECHO as a user (PS3.4 annexes A to C).
+
+The statuses of a C-STORE have three fates: stored, later, refused. Messages name the destination
+and the code, never a value from a data set. A peer that stops reading while we write can block a
+send for as long as it likes: a caller who needs a hard deadline uses ``triage.deliver``.
+"""
+
+import socket
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Final
+
+import pydicom
+from pydicom.dataset import Dataset
+from pydicom.errors import InvalidDicomError
+from pydicom.filereader import read_file_meta_info
+from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pynetdicom import AE, _config, build_context, evt
+from pynetdicom.association import Association
+from pynetdicom.presentation import PresentationContext
+
+from triage import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+from triage.errors import Broken, TryAgain
+from triage.settings import Destination
+
+VERIFICATION: Final = UID("1.2.840.10008.1.1")
+STUDY_ROOT_FIND: Final = UID("1.2.840.10008.5.1.4.1.2.2.1")
+MAX_CONTEXTS: Final = 128
+"""Presentation context IDs are the odd numbers up to 255 (PS3.8 9.3.2.2)."""
+MAX_PDU_BYTES: Final = 131_072
+CONNECT_S: Final = 5.0
+NEGOTIATE_S: Final = 10.0
+DUPLICATE_INSTANCE: Final = 0x0111
+PROCESSING_FAILURE: Final = 0x0110
+RESOURCE_LIMITATION: Final = 0x0213
+SUCCESS: Final = 0x0000
+
+_config.STORE_SEND_CHUNKED_DATASET = True  # a file's own bytes leave, neither decoded nor held
+_config.LOG_HANDLER_LEVEL = "none"  # its handlers cost time and quote identifiers
+
+Syntaxes = tuple[str, str]
+"""SOP Class UID and Transfer Syntax UID."""
+
+
+class Verdict(Enum):
+    """What a C-STORE status means for the sender."""
+
+    STORED = "stored"
+    DUPLICATE = "duplicate"
+    """Another object may hold the UID, or ours arrived before: look."""
+    LATER = "later"
+    REFUSED = "refused"
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """What a Part 10 file says of itself in its file meta information (PS3.10 7.1)."""
+
+    path: Path
+    sop_class_uid: str
+    sop_instance_uid: str
+    transfer_syntax_uid: str
+
+    @property
+    def syntaxes(self) -> Syntaxes:
+        """Give what an association must accept to take this file as it is."""
+        return (self.sop_class_uid, self.transfer_syntax_uid)
+
+
+def inspect(path: Path) -> Item:
+    """Read a file's meta information.
+
+    Raises:
+        InvalidDicomError: this is no Part 10 file, or its meta information is incomplete.
+        OSError: it cannot be read.
+    """
+    try:
+        meta = read_file_meta_info(path)
+        return Item(
+            path=path,
+            sop_class_uid=str(meta.MediaStorageSOPClassUID),
+            sop_instance_uid=str(meta.MediaStorageSOPInstanceUID),
+            transfer_syntax_uid=str(meta.TransferSyntaxUID),
+        )
+    except (AttributeError, ValueError, EOFError, NotImplementedError) as why:
+        msg = f"no complete file meta information ({type(why).__name__})"
+        raise InvalidDicomError(msg) from None
+
+
+def verdict(status: int) -> Verdict:
+    """Sort a C-STORE status (PS3.4 Table B.2-1, PS3.7 Annex C)."""
+    if status == SUCCESS or 0xB000 <= status <= 0xBFFF:
+        return Verdict.STORED
+    if status == DUPLICATE_INSTANCE:
+        return Verdict.DUPLICATE
+    if 0xA700 <= status <= 0xA7FF or status in {PROCESSING_FAILURE, RESOURCE_LIMITATION}:
+        return Verdict.LATER
+    return Verdict.REFUSED
+
+
+@contextmanager
+def associate(to: Destination, wanted: Iterable[Syntaxes]) -> Iterator[Association]:
+    """Hold an association that proposes what is wanted and nothing else.
+
+    Raises:
+        TryAgain: nobody answers, or the peer rejects or aborts.
+        Broken: the peer accepts none of the SOP classes (code "refused").
+    """
+    ae = AE(ae_title=to.calling_ae_title)
+    ae.implementation_class_uid = IMPLEMENTATION_CLASS_UID
+    ae.implementation_version_name = IMPLEMENTATION_VERSION_NAME
+    ae.connection_timeout = min(CONNECT_S, to.deadline_s)
+    ae.acse_timeout = min(NEGOTIATE_S, to.deadline_s)
+    ae.dimse_timeout = ae.network_timeout = to.deadline_s
+    association = ae.associate(
+        to.host,
+        to.port,
+        contexts=proposals(wanted),
+        ae_title=to.ae_title,
+        max_pdu=MAX_PDU_BYTES,
+        evt_handlers=[(evt.EVT_CONN_OPEN, _hurry), (evt.EVT_DATA_RECV, _hurry)],
+    )
+    if not association.is_established:
+        raise _not_established(association, to)
+    try:
+        yield association
+    finally:
+        if association.is_established:
+            association.release()
+
+
+def store(association: Association, item: Item, to: Destination) -> int:
+    """Send one file's bytes as they are; gives the status under which the peer keeps them.
+
+    Raises:
+        TryAgain: out of resources, no answer, or the association broke: send the same again.
+        Broken: the peer will never take it (code "refused").
+    """
+    try:
+        answer = association.send_c_store(_sendable(association, item, to))
+    except (RuntimeError, OSError) as why:
+        msg = f"{to.name}: the association broke before the C-STORE ({type(why).__name__})"
+        raise TryAgain(msg) from None
+    status = answer.get("Status")
+    if status is None:
+        msg = f"{to.name}: no answer to the C-STORE; whether it is stored is in doubt"
+        raise TryAgain(msg)
+    return _settled(int(status), item, to)
+
+
+def send(item: Item, to: Destination) -> int:
+    """Associate, store one file, release. As ``associate`` and ``store`` in all else."""
+    with associate(to, [item.syntaxes]) as association:
+        return store(association, item, to)
+
+
+def echo(to: Destination) -> None:
+    """Ask whether the peer is there (C-ECHO).
+
+    Raises:
+        TryAgain: it is not, or did not say yes.
+    """
+    with associate(to, [(VERIFICATION, ImplicitVRLittleEndian)]) as association:
+        status = association.send_c_echo().get("Status")
+    if status != SUCCESS:
+        msg = f"{to.name}: no success to the C-ECHO"
+        raise TryAgain(msg)
+
+
+def holds(item: Item, to: Destination) -> bool:
+    """Ask by C-FIND at the IMAGE level whether the peer keeps this instance.
+
+    Raises:
+        TryAgain, Broken: as ``associate``.
+    """
+    tags = ["StudyInstanceUID", "SeriesInstanceUID"]
+    header = pydicom.dcmread(item.path, stop_before_pixels=True, specific_tags=list(tags))
+    query = Dataset()
+    query.QueryRetrieveLevel = "IMAGE"
+    query.StudyInstanceUID = header.StudyInstanceUID
+    query.SeriesInstanceUID = header.SeriesInstanceUID
+    query.SOPInstanceUID = item.sop_instance_uid
+    with associate(to, [(STUDY_ROOT_FIND, ImplicitVRLittleEndian)]) as association:
+        answers = list(association.send_c_find(query, STUDY_ROOT_FIND))
+    return any(
+        match is not None and match.get("SOPInstanceUID") == item.sop_instance_uid
+        for _, match in answers
+    )
+
+
+def proposals(wanted: Iterable[Syntaxes]) -> list[PresentationContext]:
+    """Give one presentation context a pair, and the default one beside an uncompressed pair.
+
+    PS3.5 10.1: whoever offers an uncompressed transfer syntax offers Implicit VR Little Endian.
+
+    Raises:
+        ValueError: more contexts than one association can carry.
+    """
+    pairs = dict.fromkeys(
+        pair
+        for sop_class, syntax in wanted
+        for pair in (
+            (sop_class, syntax),
+            *([(sop_class, ImplicitVRLittleEndian)] if syntax == ExplicitVRLittleEndian else []),
+        )
+    )
+    if len(pairs) > MAX_CONTEXTS:
+        msg = f"{len(pairs)} presentation contexts; one association carries {MAX_CONTEXTS}"
+        raise ValueError(msg)
+    return [build_context(sop_class, syntax) for sop_class, syntax in pairs]
+
+
+def _settled(status: int, item: Item, to: Destination) -> int:
+    fate = verdict(status)
+    if fate is Verdict.DUPLICATE:
+        if holds(item, to):
+            return status
+        msg = f"{to.name} says duplicate (0x{status:04X}) but does not find the instance"
+        raise TryAgain(msg)
+    if fate is Verdict.LATER:
+        msg = f"{to.name} cannot store it now (0x{status:04X})"
+        raise TryAgain(msg)
+    if fate is Verdict.REFUSED:
+        detail = f"{to.name} refused the object (0x{status:04X})"
+        raise Broken(code="refused", detail=detail)
+    return status
+
+
+def _sendable(association: Association, item: Item, to: Destination) -> Path | Dataset:
+    """Give the file, or its data set where the peer takes only the default transfer syntax."""
+    accepted = {
+        (context.abstract_syntax, context.transfer_syntax[0])
+        for context in association.accepted_contexts
+    }
+    if item.syntaxes in accepted:
+        return item.path
+    if (
+        item.transfer_syntax_uid == ExplicitVRLittleEndian
+        and (item.sop_class_uid, ImplicitVRLittleEndian) in accepted
+    ):
+        return pydicom.dcmread(item.path)
+    raise _not_taken(item.syntaxes, to)
+
+
+def _not_taken(syntaxes: Syntaxes, to: Destination) -> Broken:
+    sop_class, syntax = (UID(one).name for one in syntaxes)
+    return Broken(code="refused", detail=f"{to.name} does not accept {sop_class} in {syntax}")
+
+
+def _not_established(association: Association, to: Destination) -> Exception:
+    answer = association.acceptor.primitive
+    if association.is_rejected and answer is not None:
+        codes = (answer.result, answer.result_source, answer.diagnostic)
+        msg = f"{to.name} rejected the association (result {codes[0]}, {codes[1]}/{codes[2]})"
+        return TryAgain(msg)
+    refused = association.rejected_contexts
+    if refused and not association.accepted_contexts:
+        first = refused[0]
+        return _not_taken((str(first.abstract_syntax), str(first.transfer_syntax[0])), to)
+    msg = f"{to.name}: no association with {to.ae_title} at {to.host}:{to.port}"
+    return TryAgain(msg)
+
+
+def _hurry(event: evt.Event) -> None:
+    """Send and acknowledge at once. Quick acknowledgement falls back after each read.
+
+    A peer that leaves Nagle's algorithm on sends a response's second half only after our
+    acknowledgement, which Linux delays by 40 ms.
+    """
+    wrapped = event.assoc.dul.socket
+    if wrapped is None or wrapped.socket is None:
+        return
+    wrapped.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    if hasattr(socket, "TCP_QUICKACK"):
+        wrapped.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
