@@ -209,8 +209,8 @@ class Journal:
                 key = (kind, code, "", "")
             self._counts[key] += 1
 
-    def flush(self) -> None:
-        """Write what was counted since the last flush.
+    def flush(self) -> list[JournalEvent]:
+        """Write what was counted since the last flush, and give it.
 
         Raises:
             OSError: nothing was written, and the counts are kept for the next time.
@@ -219,14 +219,14 @@ class Journal:
             counts, self._counts = self._counts, Counter()
         try:
             if counts and len(list(self.folder.glob("*.jsonl"))) < MAX_JOURNAL_BATCHES:
-                self._write(counts)
-                return
+                return self._write(counts)
         except OSError:
             with self._lock:
                 self._counts.update(counts)
             raise
         with self._lock:
             self._counts.update(counts)
+        return []
 
     def batches(self) -> Iterator[Batch]:
         """Give the batches on disk, oldest first."""
@@ -234,7 +234,7 @@ class Journal:
             lines = path.read_text(encoding="utf-8").splitlines()
             yield Batch(path, tuple(_event(path, line) for line in lines))
 
-    def _write(self, counts: Counter[tuple[str, str, str, str]]) -> None:
+    def _write(self, counts: Counter[tuple[str, str, str, str]]) -> list[JournalEvent]:
         at = datetime.now(UTC).isoformat(timespec="milliseconds")
         events = [JournalEvent(str(uuid.uuid4()), at, *key, n) for key, n in counts.items()]
         lines = "".join(json.dumps(asdict(event)) + "\n" for event in events)
@@ -246,6 +246,7 @@ class Journal:
             _sync_folder(self.folder)
         finally:
             draft.unlink(missing_ok=True)
+        return events
 
 
 def _event(path: Path, line: str) -> JournalEvent:

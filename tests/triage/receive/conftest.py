@@ -1,0 +1,136 @@
+"""Listeners for tests: in this process on a free port, or as a process of their own."""
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import structlog
+import yaml
+
+from tests.servers import end
+from triage import settings as settings_module
+from triage.receive.listener import Listener
+from triage.settings import Listener as Limits
+from triage.settings import Settings, Site
+
+SCRIPT = """
+import sys
+from pathlib import Path
+from triage import log, settings
+from triage.receive.listener import serve
+log.configure("listener", as_json=True)
+serve(
+    settings.load(Path(sys.argv[1]), Path(sys.argv[2])),
+    ready=lambda port: print(port, flush=True),
+)
+"""
+Start = Callable[..., Listener]
+
+
+@dataclass
+class Running:
+    """A listener in a process of its own."""
+
+    process: subprocess.Popen[str]
+    port: int
+    spool: Path
+    log: Path
+
+    def events(self) -> list[dict[str, Any]]:
+        lines = self.log.read_text().splitlines()
+        return [json.loads(line) for line in lines if line.startswith("{")]
+
+    def rss_kib(self) -> int:
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        return int(status.split("VmRSS:")[1].split()[0])
+
+    def descriptors(self) -> int:
+        return len(list(Path(f"/proc/{self.process.pid}/fd").iterdir()))
+
+    def waiting(self) -> list[Path]:
+        return sorted((self.spool / "in").rglob("*.dcm"))
+
+
+def make_settings(state: Path, **limits: object) -> Settings:
+    """Give settings for a listener on a free loopback port, with a low watermark."""
+    values: dict[str, Any] = {"port": 0, "min_free_bytes": 1, **limits}
+    loaded = settings_module.load(state)
+    return loaded.model_copy(update={"site": Site(listener=Limits(**values))})
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    """Start listeners in this process; they are stopped afterwards."""
+    started: list[Listener] = []
+    as_before = structlog.get_config()
+    structlog.configure(logger_factory=structlog.ReturnLoggerFactory())
+
+    def start(**limits: object) -> Listener:
+        listener = Listener(make_settings(tmp_path / f"state{len(started)}", **limits))
+        listener.start()
+        started.append(listener)
+        return listener
+
+    yield start
+    for listener in started:
+        listener.stop(within_s=5)
+    structlog.configure(**as_before)
+
+
+@contextmanager
+def running_listener(
+    folder: Path, *, wrap: tuple[str, ...] = (), **limits: object
+) -> Iterator[Running]:
+    """Run ``serve`` in a process of its own. ``wrap`` goes before the command, as in strace."""
+    config = folder / "config"
+    config.mkdir(parents=True, exist_ok=True)
+    values = {"port": 0, "min_free_bytes": 1, **limits}
+    (config / "site.yaml").write_text(yaml.safe_dump({"listener": values}))
+    log = folder / "listener.log"
+    with log.open("ab") as output:
+        process = subprocess.Popen(
+            [*wrap, sys.executable, "-c", SCRIPT, str(folder / "state"), str(config)],
+            stdout=subprocess.PIPE,
+            stderr=output,
+            text=True,
+        )
+    try:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        assert line, log.read_text()
+        yield Running(process, int(line), folder / "state" / "spool", log)
+    finally:
+        end(process)  # type: ignore[arg-type]
+        if process.stdout is not None:
+            process.stdout.close()
+
+
+def waiting(listener: Listener) -> list[Path]:
+    """Give the files in the spool's ``in``."""
+    return listener.spool.incoming(10_000)
+
+
+def stray_files(root: Path) -> list[Path]:
+    """Give the files of a state folder that are neither acknowledged instances nor journal."""
+    return [
+        path
+        for path in root.rglob("*")
+        if path.is_file() and path.parent.parent.name != "in" and path.parent.name != "journal"
+    ]
+
+
+def soon(holds: Callable[[], bool], seconds: float = 5.0) -> bool:
+    """Wait until something holds."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if holds():
+            return True
+        time.sleep(0.01)
+    return False

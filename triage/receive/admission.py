@@ -1,0 +1,105 @@
+"""Who may associate, and how many at a time: decided from the A-ASSOCIATE-RQ alone."""
+
+import ipaddress
+import threading
+from collections import Counter
+from typing import Final
+
+from triage.errors import ConfigError
+from triage.receive.negotiation import (
+    APPLICATION_CONTEXT,
+    AssociateRequest,
+    Rejection,
+    is_ae_title,
+    negotiate,
+)
+from triage.settings import Listener as Limits
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+class Slots:
+    """Places for associations: so many in all, so many for one address."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._taken: Counter[str] = Counter()
+        self._lock = threading.Lock()
+
+    def take(self, address: str) -> bool:
+        """Take a place if there is one."""
+        with self._lock:
+            if (
+                self._taken.total() >= self._limits.max_associations
+                or self._taken[address] >= self._limits.max_associations_per_address
+            ):
+                return False
+            self._taken[address] += 1
+            return True
+
+    def give(self, address: str) -> None:
+        """Give the place back."""
+        with self._lock:
+            self._taken[address] -= 1
+            if not self._taken[address]:
+                del self._taken[address]
+
+    @property
+    def taken(self) -> int:
+        """Give how many places are taken."""
+        return self._taken.total()
+
+
+class Door:
+    """The allow-list: known calling AE titles from known addresses, and our own name."""
+
+    def __init__(self, limits: Limits) -> None:
+        """Read the peers.
+
+        Raises:
+            ConfigError: an address is neither an address nor a network.
+        """
+        self._limits = limits
+        self._peers: Final = None if limits.peers == "any" else _read(limits)
+
+    def refusal(self, request: AssociateRequest, address: str) -> Rejection | None:
+        """Tell why this peer is not let in; None when it is."""
+        called, calling = request.called_ae_title, request.calling_ae_title
+        wrong_name = self._limits.check_called_ae_title and called != self._limits.ae_title
+        checks = (
+            (not request.protocol_version & 1, Rejection.PROTOCOL_VERSION),
+            (request.application_context != APPLICATION_CONTEXT, Rejection.APPLICATION_CONTEXT),
+            (not is_ae_title(called) or wrong_name, Rejection.CALLED_AE_TITLE),
+            (not is_ae_title(calling), Rejection.CALLING_AE_TITLE),
+            (not self._is_peer(calling, address), Rejection.CALLING_AE_TITLE),
+            (not negotiate(request), Rejection.NO_CONTEXT),
+        )
+        return next((rejection for fails, rejection in checks if fails), None)
+
+    def _is_peer(self, ae_title: str, address: str) -> bool:
+        if self._peers is None:
+            return True
+        here = ipaddress.ip_address(address.partition("%")[0])
+        mapped = getattr(here, "ipv4_mapped", None) or here
+        return any(
+            not networks or any(mapped in network for network in networks)
+            for name, networks in self._peers
+            if name == ae_title
+        )
+
+
+def _read(limits: Limits) -> list[tuple[str, list[Network]]]:
+    peers: list[tuple[str, list[Network]]] = []
+    for peer in limits.peers:
+        if isinstance(peer, str):
+            continue
+        try:
+            networks = [ipaddress.ip_network(one, strict=False) for one in peer.addresses]
+        except ValueError:
+            msg = (
+                f"site.yaml: listener.peers: {peer.ae_title}: addresses: write IP addresses such "
+                "as 10.0.0.5 or networks such as 10.0.0.0/24"
+            )
+            raise ConfigError(msg) from None
+        peers.append((peer.ae_title, networks))
+    return peers

@@ -1,0 +1,191 @@
+"""One accepted association: a thread that reads a message, serves it, answers, and reads on."""
+
+import time
+from dataclasses import dataclass, field
+from typing import Final
+
+from triage import log
+from triage.errors import Refused
+from triage.receive.body import Body
+from triage.receive.command import Command, Field, read_command, response
+from triage.receive.negotiation import VERIFICATION, Context
+from triage.receive.part10 import Caller
+from triage.receive.pdu import (
+    ABORT_BY_USER,
+    RELEASE_RP,
+    Broken,
+    Gone,
+    Pdu,
+    Stopping,
+    Why,
+    Wire,
+    data_pdus,
+    presentation_data,
+    where,
+)
+from triage.receive.storage import CLASS_NOT_SUPPORTED, PROCESSING_FAILURE, SUCCESS, Storage
+from triage.spool import Journal
+
+UNRECOGNISED_OPERATION: Final = 0x0211
+MAX_COMMAND_BYTES: Final = 16_384
+IS_COMMAND: Final = 1
+IS_LAST: Final = 2
+
+
+@dataclass(slots=True)
+class Tally:
+    """What an association did, for its one line in the log."""
+
+    accepted: int = 0
+    refused: int = 0
+    size_bytes: int = 0
+    started: float = field(default_factory=time.monotonic)
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """What was negotiated with whom."""
+
+    caller: Caller
+    contexts: dict[int, Context]
+    max_answer_bytes: int
+    """What the peer takes in one PDU; 0 is any length."""
+    acceptance: bytes
+    """The A-ASSOCIATE-AC."""
+
+
+class Association:
+    """A peer that was let in, from its A-ASSOCIATE-AC on."""
+
+    def __init__(
+        self, wire: Wire, agreement: Agreement, storage: Storage, journal: Journal
+    ) -> None:
+        self._wire = wire
+        self._agreement = agreement
+        self._contexts = agreement.contexts
+        self._caller = agreement.caller
+        self._storage = storage
+        self._journal = journal
+        self._tally = Tally()
+        self._command_bytes = bytearray()
+        self._command: Command | None = None
+        self._context_id = 0
+        self._body: Body | None = None
+
+    def run(self) -> None:
+        """Accept and serve to the end. Nothing escapes: a bug of ours ends one association."""
+        try:
+            how = self._run()
+        except Exception as why:  # noqa: BLE001 - the listener outlives a bug in one association
+            how = "internal error"
+            log.get().error("association.bug", where=where(why), error=type(why).__name__)
+        finally:
+            if self._body is not None:
+                self._body.close()
+            self._wire.close()
+        log.get().info(
+            "association.closed",
+            how=how,
+            ae_title=self._caller.ae_title,
+            address=self._caller.address,
+            accepted=self._tally.accepted,
+            refused=self._tally.refused,
+            size_bytes=self._tally.size_bytes,
+            seconds=round(time.monotonic() - self._tally.started, 3),
+        )
+
+    def _run(self) -> str:
+        try:
+            self._wire.send(self._agreement.acceptance)
+            while True:
+                idle = self._command is None and not self._command_bytes
+                kind, content = self._wire.read(between_messages=idle)
+                if kind is Pdu.P_DATA:
+                    for context_id, control, fragment in presentation_data(content):
+                        self._take(context_id, control, fragment)
+                elif kind is Pdu.RELEASE_RQ:
+                    self._wire.send(RELEASE_RP)
+                    return "released"
+                else:
+                    return "aborted by the peer"
+        except Stopping:
+            return self._abort(ABORT_BY_USER, "stopping")
+        except Gone as why:
+            self._note("connection.lost", why.how.name)
+            return why.how.value
+        except Broken as why:
+            self._note("protocol.broken", str(why))
+            return self._abort(why.pdu, str(why))
+
+    def _take(self, context_id: int, control: int, fragment: memoryview) -> None:
+        """Take one fragment of the message under way (PS3.8 Annex E)."""
+        if context_id not in self._contexts:
+            raise Broken(Why.INVALID_PARAMETER, "used a context that was not accepted")
+        if control & IS_COMMAND:
+            self._take_command(context_id, control, fragment)
+        elif self._body is None or context_id != self._context_id:
+            raise Broken(Why.UNEXPECTED_PARAMETER, "sent a data set without its command")
+        else:
+            self._body.write(fragment)
+            if control & IS_LAST:
+                self._serve()
+
+    def _take_command(self, context_id: int, control: int, fragment: memoryview) -> None:
+        if self._command is not None:
+            raise Broken(Why.UNEXPECTED_PARAMETER, "sent a command inside a data set")
+        self._command_bytes += fragment
+        if len(self._command_bytes) > MAX_COMMAND_BYTES:
+            raise Broken(Why.NOT_SPECIFIED, "sent a command beyond the limit")
+        if control & IS_LAST:
+            self._command = read_command(self._command_bytes)
+            self._context_id = context_id
+            self._body = self._storage.body()
+            if not self._command.has_data_set:
+                self._serve()
+
+    def _serve(self) -> None:
+        """Answer the message that is now whole."""
+        command, body = self._command, self._body
+        if command is None or body is None:
+            return
+        if command.field != Field.C_CANCEL:  # which asks for nothing and is never answered
+            status, comment = self._answer(command, body)
+            answer = response(command, status, comment)
+            self._wire.send(data_pdus(self._context_id, answer, self._agreement.max_answer_bytes))
+        body.close()
+        self._command, self._body = None, None
+        self._command_bytes.clear()
+
+    def _answer(self, command: Command, body: Body) -> tuple[int, str]:
+        context = self._contexts[self._context_id]
+        if command.field == Field.C_ECHO:
+            is_ours = context.abstract_syntax == VERIFICATION
+            return (SUCCESS, "") if is_ours else (CLASS_NOT_SUPPORTED, "not a C-ECHO context")
+        if command.field != Field.C_STORE:
+            return UNRECOGNISED_OPERATION, "only C-STORE and C-ECHO"
+        try:
+            self._storage.store(command, context, body, self._caller)
+        except Refused as why:
+            return self._refuse(why.status, str(why))
+        except Exception as why:  # noqa: BLE001 - our bug: answered as ours, and the next one is served
+            log.get().error("instance.bug", where=where(why), error=type(why).__name__)
+            return self._refuse(PROCESSING_FAILURE, "internal error")
+        self._tally.accepted += 1
+        self._tally.size_bytes += body.size
+        return SUCCESS, ""
+
+    def _refuse(self, status: int, comment: str) -> tuple[int, str]:
+        self._tally.refused += 1
+        self._note("instance.refused", f"0x{status:04X} {comment}")
+        return status, comment
+
+    def _abort(self, pdu: bytes, how: str) -> str:
+        try:
+            self._wire.send(pdu)
+        except Gone:
+            return f"{how}, and gone"
+        return how
+
+    def _note(self, kind: str, code: str) -> None:
+        caller = self._caller
+        self._journal.note(kind, code=code, ae_title=caller.ae_title, address=caller.address)

@@ -1,0 +1,188 @@
+"""The listener: a C-STORE and C-ECHO provider that needs a disk and nothing else.
+
+No database, no broker, no tensors in this process: whatever else is down, modalities can send.
+"""
+
+import contextvars
+import os
+import resource
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable
+from typing import Final
+
+from triage import log
+from triage.errors import ConfigError
+from triage.receive.admission import Door, Slots
+from triage.receive.association import Agreement, Association
+from triage.receive.lobby import MAX_VISITORS, Lobby
+from triage.receive.negotiation import AssociateRequest, Rejection, acceptance, negotiate
+from triage.receive.part10 import Caller
+from triage.receive.pdu import Wire
+from triage.receive.storage import Storage
+from triage.settings import Settings
+from triage.spool import Spool
+
+BACKLOG: Final = 512
+FINISH_S: Final = 25.0
+"""For messages under way when asked to stop; a supervisor kills after 30 s."""
+FLUSH_S: Final = 1.0
+DESCRIPTORS_PER_ASSOCIATION: Final = 4
+SPARE_DESCRIPTORS: Final = 128
+
+
+class Listener:
+    """A listening socket, its lobby, and its associations."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Bind and make the spool's folders.
+
+        Raises:
+            ConfigError: the address cannot be bound, or a peer's address is none.
+            OSError: the spool cannot be written.
+        """
+        self._limits = settings.site.listener
+        self.spool = Spool(settings.spool)
+        self._storage = Storage(self.spool, self._limits)
+        self._door = Door(self._limits)
+        self._slots = Slots(self._limits)
+        self._stop_read, self._stop_write = os.pipe()
+        server = _bind(self._limits.host, self._limits.port)
+        self.port: int = server.getsockname()[1]
+        self._lobby = Lobby(server, self._limits, self.spool.journal, self._decide)
+        self._accepting = self._thread(lambda: self._lobby.run(self._stop_read))
+
+    def start(self) -> None:
+        """Start accepting."""
+        self._accepting.start()
+
+    @property
+    def is_alive(self) -> bool:
+        """Tell whether connections are still accepted."""
+        return self._accepting.is_alive()
+
+    @property
+    def associations(self) -> int:
+        """Give how many places are taken."""
+        return self._slots.taken
+
+    def stop(self, within_s: float = FINISH_S) -> None:
+        """Accept no more, let every message under way be answered, and end.
+
+        A message that is not whole when the time is up was never acknowledged; its sender
+        sends it again.
+        """
+        deadline = time.monotonic() + within_s
+        os.write(self._stop_write, b"\0")
+        self._accepting.join(within_s)
+        while self._slots.taken and time.monotonic() < deadline:
+            time.sleep(0.01)
+        self.report()
+        if not self._slots.taken and not self.is_alive:
+            os.close(self._stop_read)
+            os.close(self._stop_write)
+
+    def report(self) -> None:
+        """Write the security events since the last time to the journal, and a line for each."""
+        try:
+            events = self.spool.journal.flush()
+        except OSError as why:
+            log.get().error("journal.failed", errno=why.errno)
+            return
+        for one in events:
+            facts = {"code": one.code, "ae_title": one.ae_title, "address": one.address}
+            log.get().warning(one.kind, **facts, count=one.count)
+
+    def _decide(
+        self, peer: socket.socket, address: tuple[str, int], request: AssociateRequest
+    ) -> Rejection | None:
+        refusal = self._door.refusal(request, address[0])
+        if refusal is None and not self._slots.take(address[0]):
+            refusal = Rejection.LOCAL_LIMIT
+        if refusal is not None:
+            return refusal
+        try:
+            association = self._associate(peer, address, request)
+            self._thread(lambda: self._serve(association, address[0])).start()
+        except (OSError, RuntimeError):  # the peer has gone, or the system has no more threads
+            self._slots.give(address[0])
+            peer.close()
+        return None
+
+    def _associate(
+        self, peer: socket.socket, address: tuple[str, int], request: AssociateRequest
+    ) -> Association:
+        names = request.calling_ae_title, request.called_ae_title
+        contexts = negotiate(request)
+        agreement = Agreement(
+            caller=Caller(*names, *address, *peer.getsockname()[:2]),
+            contexts=contexts,
+            max_answer_bytes=request.max_pdu_bytes,
+            acceptance=acceptance(request, contexts, self._limits.max_pdu_bytes),
+        )
+        wire = Wire(peer, self._limits, self._stop_read)
+        return Association(wire, agreement, self._storage, self.spool.journal)
+
+    def _serve(self, association: Association, address: str) -> None:
+        try:
+            association.run()
+        finally:
+            self._slots.give(address)
+
+    def _thread(self, work: Callable[[], None]) -> threading.Thread:
+        """Make a thread that logs under this one's service name and dies with the process."""
+        context = contextvars.copy_context()
+        return threading.Thread(target=lambda: context.run(work), daemon=True)
+
+
+def serve(settings: Settings, *, ready: Callable[[int], None] | None = None) -> None:
+    """Listen until SIGTERM or SIGINT; then finish the messages under way.
+
+    ``ready`` is told the port once connections are accepted.
+
+    Raises:
+        ConfigError: the address cannot be bound, or the spool cannot be written.
+    """
+    _harden(settings)
+    stop = threading.Event()
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: stop.set())
+    try:
+        listener = Listener(settings)
+        swept = listener.spool.sweep()
+    except OSError as why:
+        msg = f"the spool {settings.spool} cannot be written: {why.strerror}"
+        raise ConfigError(msg) from None
+    listener.start()
+    log.get().info("listener.ready", port=listener.port, swept=swept)
+    if ready is not None:
+        ready(listener.port)
+    while not stop.wait(FLUSH_S) and listener.is_alive:
+        listener.report()
+    listener.stop()
+    log.get().info("listener.stopped")
+
+
+def _harden(settings: Settings) -> None:
+    """Private files, no core dumps with patients in them, and a bound on descriptors."""
+    os.umask(0o077)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    most = settings.site.listener.max_associations * DESCRIPTORS_PER_ASSOCIATION
+    wanted = most + MAX_VISITORS + SPARE_DESCRIPTORS
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    limit = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
+
+
+def _bind(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        server = socket.create_server((host, port), family=family, backlog=BACKLOG)
+    except OSError as why:
+        msg = f"site.yaml: listener: cannot listen on {host} port {port}: {why.strerror}"
+        raise ConfigError(msg) from None
+    server.settimeout(0)
+    return server

@@ -1,0 +1,68 @@
+"""The header that makes a received data set a file (PS3.10 7.1), written by us alone.
+
+The preamble is zeros, whatever a peer would like there (CVE-2019-11687). The data set follows
+untouched.
+"""
+
+from dataclasses import dataclass
+from struct import Struct
+from typing import Final
+
+from triage.receive.scan import Scanned
+from triage.spool import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+
+PREFIX: Final = bytes(128) + b"DICM"
+SHORT: Final = Struct("<HH2sH")
+LONG: Final = Struct("<HH2sxxI")
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who is at the other end of an association, and which of our ends it reached."""
+
+    ae_title: str
+    called_ae_title: str
+    address: str
+    port: int
+    our_address: str
+    our_port: int
+
+
+def file_header(scanned: Scanned, transfer_syntax_uid: str, caller: Caller) -> bytes:
+    """Give preamble, prefix and file meta for a data set.
+
+    Presentation addresses are written as PS3.10 7.1.1.1 says: "dicom:10.0.0.5:104".
+    """
+    theirs = f"dicom:{_host(caller.address)}:{caller.port}"
+    ours = f"dicom:{_host(caller.our_address)}:{caller.our_port}"
+    meta = b"".join((
+        LONG.pack(2, 0x0001, b"OB", 2) + b"\0\x01",
+        _short(0x0002, b"UI", scanned.sop_class_uid),
+        _short(0x0003, b"UI", scanned.sop_instance_uid),
+        _short(0x0010, b"UI", transfer_syntax_uid),
+        _short(0x0012, b"UI", IMPLEMENTATION_CLASS_UID),
+        _short(0x0013, b"SH", IMPLEMENTATION_VERSION_NAME),
+        _short(0x0016, b"AE", caller.ae_title),
+        _short(0x0017, b"AE", caller.ae_title),
+        _short(0x0018, b"AE", caller.called_ae_title),
+        _address(0x0026, theirs),
+        _address(0x0027, theirs),
+        _address(0x0028, ours),
+    ))  # fmt: skip
+    return PREFIX + SHORT.pack(2, 0, b"UL", 4) + len(meta).to_bytes(4, "little") + meta
+
+
+def _short(element: int, vr: bytes, text: str) -> bytes:
+    value = text.encode("ascii")
+    value += (b"\0" if vr == b"UI" else b" ") * (len(value) % 2)
+    return SHORT.pack(2, element, vr, len(value)) + value
+
+
+def _address(element: int, text: str) -> bytes:
+    value = text.encode("ascii")
+    value += b" " * (len(value) % 2)
+    return LONG.pack(2, element, b"UR", len(value)) + value
+
+
+def _host(address: str) -> str:
+    return f"[{address}]" if ":" in address else address

@@ -1,0 +1,228 @@
+"""The upper layer's PDUs on a socket, and no wait without a deadline (PS3.8 9.3).
+
+The association is served by one thread that reads, stores and answers in turn. That is why a
+peer can neither fill a queue nor be answered before its bytes are safe, and why a byte that
+does not come costs one sleeping thread and not a busy one.
+"""
+
+import select
+import socket
+import time
+import traceback
+from collections.abc import Iterator
+from contextlib import suppress
+from enum import IntEnum, StrEnum
+from pathlib import Path
+from struct import Struct
+from typing import Final
+
+from triage.errors import TriageError
+from triage.settings import Listener as Limits
+
+HEADER: Final = Struct(">BxI")
+PDV_HEADER: Final = Struct(">IBB")
+CONTROL_PDU_BYTES: Final = 4
+LINGER_S: Final = 1.0
+LINGER_BYTES: Final = 1_048_576
+ABORT_BY_USER: Final = bytes((7, 0, 0, 0, 0, 4, 0, 0, 0, 0))
+RELEASE_RP: Final = bytes((6, 0, 0, 0, 0, 4, 0, 0, 0, 0))
+
+
+class Pdu(IntEnum):
+    """PDU types (PS3.8 Table 9-1)."""
+
+    ASSOCIATE_RQ = 1
+    ASSOCIATE_AC = 2
+    ASSOCIATE_RJ = 3
+    P_DATA = 4
+    RELEASE_RQ = 5
+    RELEASE_RP = 6
+    ABORT = 7
+
+
+class Why(IntEnum):
+    """Reasons of an A-ABORT by the service provider (PS3.8 Table 9-26)."""
+
+    NOT_SPECIFIED = 0
+    UNRECOGNISED_PDU = 1
+    UNEXPECTED_PDU = 2
+    UNEXPECTED_PARAMETER = 5
+    INVALID_PARAMETER = 6
+
+
+class Broken(TriageError):
+    """The peer broke the protocol: it is answered with an A-ABORT and the association ends."""
+
+    def __init__(self, why: Why, what: str) -> None:
+        self.pdu = bytes((7, 0, 0, 0, 0, 4, 0, 0, 2, why))
+        super().__init__(what)
+
+
+class How(StrEnum):
+    """How a connection ended without us."""
+
+    CLOSED = "closed by the peer"
+    RESET = "reset"
+    IDLE = "idle for too long"
+    HALF_SENT = "left a PDU half sent"
+    NOT_TAKEN = "does not take our answer"
+
+
+class Gone(TriageError):
+    """There is nobody to answer: the connection was closed, was reset, or missed a deadline."""
+
+    def __init__(self, how: How) -> None:
+        self.how = how
+        super().__init__(how)
+
+
+class Stopping(TriageError):
+    """We are asked to stop, and no message is under way."""
+
+
+class Wire:
+    """One peer's socket, its PDUs read through one reused buffer."""
+
+    def __init__(self, peer: socket.socket, limits: Limits, stop: int) -> None:
+        """Take over a connected socket. ``stop`` is a descriptor that is readable at the end."""
+        peer.settimeout(0)
+        self._socket = peer
+        self._limits = limits
+        self._buffer = memoryview(bytearray(2 * (limits.max_pdu_bytes + HEADER.size)))
+        self._start = 0
+        self._end = 0
+        self._readable = select.poll()
+        self._readable.register(peer, select.POLLIN)
+        self._readable_or_stop = select.poll()
+        self._readable_or_stop.register(peer, select.POLLIN)
+        self._readable_or_stop.register(stop, select.POLLIN)
+        self._stop = stop
+
+    def read(self, *, between_messages: bool) -> tuple[Pdu, memoryview]:
+        """Give the next PDU's type and content, which is ours until the next call.
+
+        Raises:
+            Broken: it is too long, unknown, or not for a peer of ours to send.
+            Gone: it did not come, or did not come in time.
+            Stopping: only between messages.
+        """
+        if self._start == self._end:
+            self._wait(between_messages=between_messages)
+        deadline = time.monotonic() + self._limits.pdu_timeout_s
+        self._fill(HEADER.size, deadline)
+        kind, length = HEADER.unpack_from(self._buffer, self._start)
+        self._check(kind, length)
+        self._start += HEADER.size
+        self._fill(length, deadline)
+        self._start += length
+        return Pdu(kind), self._buffer[self._start - length : self._start]
+
+    def send(self, data: bytes) -> None:
+        """Send all of it, within the time a PDU has.
+
+        Raises:
+            Gone: the peer does not take it.
+        """
+        deadline = time.monotonic() + self._limits.pdu_timeout_s
+        writable = select.poll()
+        writable.register(self._socket, select.POLLOUT)
+        left = memoryview(data)
+        while left:
+            try:
+                left = left[self._socket.send(left) :]
+            except BlockingIOError:
+                _await(writable, deadline, How.NOT_TAKEN)
+            except OSError:
+                raise Gone(How.RESET) from None
+
+    def close(self) -> None:
+        """Close so that what was sent last arrives: a reset would overtake it."""
+        deadline, heard, count = time.monotonic() + LINGER_S, 0, 1
+        with suppress(OSError, Gone):
+            self._socket.shutdown(socket.SHUT_WR)
+            while count and heard < LINGER_BYTES:
+                _await(self._readable, deadline, How.IDLE)
+                count = self._socket.recv_into(self._buffer)
+                heard += count
+        self._socket.close()
+
+    def _wait(self, *, between_messages: bool) -> None:
+        """Wait for a PDU's first byte."""
+        poll = self._readable_or_stop if between_messages else self._readable
+        events = dict(poll.poll(self._limits.idle_timeout_s * 1000))
+        if self._stop in events:
+            raise Stopping
+        if not events:
+            raise Gone(How.IDLE)
+
+    def _fill(self, need: int, deadline: float) -> None:
+        """Have ``need`` bytes from ``start`` on, and take what else has come."""
+        if self._start + need > len(self._buffer) or self._start == self._end:
+            kept = self._end - self._start
+            self._buffer[:kept] = bytes(self._buffer[self._start : self._end])
+            self._start, self._end = 0, kept
+        while self._end - self._start < need:
+            try:
+                count = self._socket.recv_into(self._buffer[self._end :])
+            except BlockingIOError:
+                _await(self._readable, deadline, How.HALF_SENT)
+                continue
+            except OSError:
+                raise Gone(How.RESET) from None
+            if not count:
+                raise Gone(How.CLOSED)
+            self._end += count
+
+    def _check(self, kind: int, length: int) -> None:
+        if kind == Pdu.P_DATA:
+            most = self._limits.max_pdu_bytes
+        elif kind in (Pdu.RELEASE_RQ, Pdu.ABORT):
+            most = CONTROL_PDU_BYTES
+        elif kind in (Pdu.ASSOCIATE_RQ, Pdu.ASSOCIATE_AC, Pdu.ASSOCIATE_RJ, Pdu.RELEASE_RP):
+            raise Broken(Why.UNEXPECTED_PDU, "sent an unexpected PDU")
+        else:
+            raise Broken(Why.UNRECOGNISED_PDU, "sent an unknown PDU")
+        if length > most:
+            raise Broken(Why.INVALID_PARAMETER, "sent a PDU beyond the limit")
+
+
+def _await(poll: select.poll, deadline: float, otherwise: How) -> None:
+    left_s = deadline - time.monotonic()
+    if left_s <= 0 or not poll.poll(left_s * 1000):
+        raise Gone(otherwise)
+
+
+def presentation_data(content: memoryview) -> Iterator[tuple[int, int, memoryview]]:
+    """Give context ID, message control header and fragment of each value (PS3.8 9.3.5.1).
+
+    Raises:
+        Broken: the lengths do not add up.
+    """
+    position = 0
+    while position < len(content):
+        if len(content) - position < PDV_HEADER.size:
+            raise Broken(Why.INVALID_PARAMETER, "sent a damaged P-DATA")
+        length, context_id, control = PDV_HEADER.unpack_from(content, position)
+        end = position + 4 + length
+        if length < 2 or end > len(content):
+            raise Broken(Why.INVALID_PARAMETER, "sent a damaged P-DATA")
+        yield context_id, control, content[position + PDV_HEADER.size : end]
+        position = end
+
+
+def data_pdus(context_id: int, command: bytes, max_pdu_bytes: int) -> bytes:
+    """Give a command set without data set as P-DATA, in PDUs no longer than the peer takes."""
+    room = max(2, (max_pdu_bytes or len(command) + PDV_HEADER.size) - PDV_HEADER.size)
+    pdus = []
+    for start in range(0, len(command), room):
+        fragment = command[start : start + room]
+        control = 3 if start + room >= len(command) else 1
+        pdv = PDV_HEADER.pack(len(fragment) + 2, context_id, control) + fragment
+        pdus.append(HEADER.pack(Pdu.P_DATA, len(pdv)) + pdv)
+    return b"".join(pdus)
+
+
+def where(why: BaseException) -> str:
+    """Give file and line of a bug. Its message stays away from the log: it may quote a value."""
+    frames = traceback.extract_tb(why.__traceback__)
+    return f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""

@@ -1,0 +1,64 @@
+"""C-STORE: judge, write, sync, and only then answer 0x0000."""
+
+from triage import log
+from triage.errors import Refused
+from triage.receive.body import Body
+from triage.receive.command import Command
+from triage.receive.negotiation import Context, is_storage
+from triage.receive.part10 import Caller, file_header
+from triage.receive.scan import check_uid, scan
+from triage.settings import Listener as Limits
+from triage.spool import Spool
+
+SUCCESS = 0x0000
+PROCESSING_FAILURE = 0x0110
+"""Ours to repair, and worth another try: never the 0xC000 that blames the instance."""
+CLASS_NOT_SUPPORTED = 0x0122
+OUT_OF_RESOURCES = 0xA700
+MISMATCH = 0xA900
+MIN_FREE_INODES = 1000
+
+
+class Storage:
+    """The storage service over one spool, shared by all associations."""
+
+    def __init__(self, spool: Spool, limits: Limits) -> None:
+        self._spool = spool
+        self._limits = limits
+
+    def body(self) -> Body:
+        """Give an empty body for a message to arrive in."""
+        return Body(self._spool.tmp, self._limits.max_instance_bytes, self.has_room)
+
+    def has_room(self) -> bool:
+        """Tell whether the disk is above its watermark."""
+        return (
+            self._spool.free_bytes() >= self._limits.min_free_bytes
+            and self._spool.free_inodes() >= MIN_FREE_INODES
+        )
+
+    def store(self, command: Command, context: Context, body: Body, caller: Caller) -> None:
+        """Put one instance into the spool; when this returns, it is safe there.
+
+        Raises:
+            Refused: with the status to answer.
+        """
+        try:
+            self._store(command, context, body, caller)
+        except (OSError, MemoryError) as why:
+            number = getattr(why, "errno", None)
+            log.get().warning("spool.refused", error=type(why).__name__, errno=number)
+            raise Refused(OUT_OF_RESOURCES, "the spool cannot take it now") from None
+
+    def _store(self, command: Command, context: Context, body: Body, caller: Caller) -> None:
+        sop_class = check_uid(command.sop_class_uid, "Affected SOP Class UID")
+        sop_instance = check_uid(command.sop_instance_uid, "Affected SOP Instance UID")
+        if sop_class != context.abstract_syntax or not is_storage(sop_class):
+            raise Refused(CLASS_NOT_SUPPORTED, "SOP class is not the context's")
+        if not self.has_room():
+            raise Refused(OUT_OF_RESOURCES, "the spool is nearly full")
+        content = body.content()
+        scanned = scan(content, context.transfer_syntax)
+        if (scanned.sop_class_uid, scanned.sop_instance_uid) != (sop_class, sop_instance):
+            raise Refused(MISMATCH, "command and data set name different instances")
+        self._spool.write(file_header(scanned, context.transfer_syntax, caller), content)
