@@ -130,5 +130,7 @@ def study_ref(paths: Iterable[Path]) -> StudyRef:
 
 def _instance(path: Path) -> InstanceRef:
     header = dcmread(path, stop_before_pixels=True, specific_tags=["SOPInstanceUID"], force=True)
+    element = header.get_item("SOPInstanceUID")
+    value = getattr(element, "value", None) or path.name.encode()
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    return InstanceRef(str(header.get("SOPInstanceUID", path.name)), digest, path)
+    return InstanceRef(bytes(value).decode().rstrip("\0"), digest, path)

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from pydicom import Dataset, FileDataset
 from pydicom.datadict import tag_for_keyword
-from pydicom.errors import InvalidDicomError
+from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.filereader import read_partial
 from pydicom.tag import Tag
 
@@ -20,6 +20,7 @@ from triage.errors import Broken
 UNREADABLE: Final = (
     ArithmeticError,
     AttributeError,
+    BytesLengthException,
     EOFError,
     InvalidDicomError,
     LookupError,

@@ -31,12 +31,13 @@ _BINS: Final = 256
 
 
 def run(chain: Sequence[Transform], image: MetaTensor) -> MetaTensor:
-    """Give the image after every transform of the chain, its affine kept up to date."""
+    """Give the image after every transform of the chain, in [0, 1], its affine up to date."""
     # A plain loop, not Compose: Compose wraps our errors in its own and their class is lost.
     sample: dict[Any, Any] = {IMAGE: image}
     for transform in chain:
         sample = transform(sample)
-    prepared: MetaTensor = sample[IMAGE]
+    # Averages of ones may round to a little more than one.
+    prepared: MetaTensor = sample[IMAGE].clamp_(0.0, 1.0)
     return prepared
 
 

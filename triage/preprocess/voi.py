@@ -31,7 +31,8 @@ def _window(values: Values, centre: float, width: float, function: str) -> None:
     if function == "SIGMOID":
         np.multiply(values, -4.0 / width, out=values)
         np.add(values, 4.0 * centre / width, out=values)
-        np.exp(values, out=values)
+        with np.errstate(over="ignore"):
+            np.exp(values, out=values)
         np.reciprocal(1.0 + values, out=values)
         return
     if function != "LINEAR_EXACT":
