@@ -26,6 +26,7 @@ AGED: Final = 1
 WORKING: Final = (StudyState.RECEIVING, StudyState.READY, StudyState.ANALYSED)
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND: Final = timedelta(microseconds=1)
+MAX_WHOLE: Final = 2**62
 
 
 class Listing(StrEnum):
@@ -251,9 +252,11 @@ def _value(column: InstrumentedAttribute[Any], number: float) -> datetime | floa
 
 
 def _parse_number(text: str) -> float:
-    """Read an integer or a finite float, neither larger than a database takes."""
-    number = int(text) if text.lstrip("-").isdigit() else float(text)
-    if not abs(number) < 2**62:
+    """Read a number; whole ones no larger than a database takes."""
+    if not text.lstrip("-").isdigit():
+        return float(text)
+    number = int(text)
+    if abs(number) >= MAX_WHOLE:
         msg = "not a cursor"
         raise ValueError(msg)
     return number

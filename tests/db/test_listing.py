@@ -27,7 +27,7 @@ STUDIES = st.lists(
             "outcome": st.sampled_from(OUTCOMES),
             "state": st.sampled_from(list(StudyState)),
             "rank": st.none() | st.floats(0, 1).map(lambda one: round(one, 2)),
-            "score": st.none() | st.floats(-5, 5),
+            "score": st.none() | st.floats(allow_nan=False),
         }
     ),
     max_size=40,
@@ -200,19 +200,18 @@ class TestACursor:
     @given(
         st.integers(0, 4_000_000_000_000_000),
         st.integers(0, 9),
-        st.tuples(st.floats(allow_nan=False, allow_infinity=False, width=32), st.integers(0, 9)),
+        st.tuples(st.floats(allow_nan=False), st.integers(0, 9)),
     )
     def test_comes_back_from_its_text(
         self, micros: int, level: int, key: tuple[float, int]
     ) -> None:
         at = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=micros)
         cursor = Cursor(at, level, key)
-        if abs(key[0]) < 2**62:
-            assert Cursor.parse(str(cursor)) == cursor
+        assert Cursor.parse(str(cursor)) == cursor
 
     @pytest.mark.parametrize(
         "text",
-        ["", "x", "1~1", "1~1~nan", "1~1~inf", "9" * 40 + "~1~1~1", "1~1~1~1~1~1", "1~x~1", "~~~"],
+        ["", "x", "1~1", "9" * 40 + "~1~1~1", "1~1~1~1~1~1", "1~x~1", "~~~", f"1~1~{2**62}"],
     )
     def test_that_is_none_of_ours_is_refused(self, text: str) -> None:
         with pytest.raises(ValueError, match=r".*"):

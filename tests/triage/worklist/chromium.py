@@ -75,6 +75,10 @@ class Tab:
         shot = self.call("Page.captureScreenshot", format="png")
         path.write_bytes(base64.b64decode(shot["data"]))
 
+    def close(self) -> None:
+        """Hang up."""
+        self._socket.close()
+
     def _listen(self, message: dict[str, Any]) -> None:
         kind, values = message.get("method"), message.get("params", {})
         if kind == "Runtime.exceptionThrown":
@@ -116,7 +120,11 @@ def browser(profile: Path, *, width: int = 1600, height: int = 950) -> Iterator[
         port_file = profile / "DevToolsActivePort"
         wait_for(lambda: port_file.is_file() and port_file.read_text().count("\n") > 0, "a port")
         port = int(port_file.read_text().splitlines()[0])
-        yield Tab(_page_url(port))
+        tab = Tab(_page_url(port))
+        try:
+            yield tab
+        finally:
+            tab.close()
     finally:
         process.terminate()
         process.wait(PATIENCE_S)
