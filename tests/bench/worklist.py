@@ -1,4 +1,4 @@
-"""Time the worklist's reading at 100,000 studies on SQLite: ``python tests/bench/worklist.py``.
+"""Time the worklist's reading at 100,000 studies on SQLite: ``python -m tests.bench.worklist``.
 
 Prints the median and the worst of twenty readings of each list, in milliseconds.
 """
