@@ -34,7 +34,7 @@ DARKEST, BRIGHTEST = 120.0, 3900.0
 GRAIN: Final = 14.0
 """Standard deviation of the film-like noise, in 12-bit grey levels."""
 SHARPEN: Final = 0.6
-OPACITY: Final = 0.95
+OPACITY: Final = 0.9
 """How far the middle of a pasted opacity is drawn towards the brightness of the mediastinum."""
 
 Image16 = npt.NDArray[np.uint16]
@@ -79,10 +79,10 @@ def paste_opacity(image: Image16, seed: int) -> Image16:
     y_HW, x_HW = np.mgrid[0:rows, 0:columns] / np.array([rows, columns])[:, None, None]
     middle_x = 0.5 + random.choice([-1.0, 1.0]) * random.uniform(0.18, 0.22)
     middle_y = random.uniform(0.42, 0.58)
-    wide, high = random.uniform(0.14, 0.17), random.uniform(0.19, 0.23)
+    wide, high = random.uniform(0.15, 0.17), random.uniform(0.21, 0.25)
     distance_HW = ((x_HW - middle_x) / wide) ** 2 + ((y_HW - middle_y) / high) ** 2
     ragged_HW = _clouds(random, image.shape, 20) + 0.5 * _clouds(random, image.shape, 50)
-    cover_HW = np.clip(np.exp(-distance_HW) * (1.2 + 0.35 * ragged_HW), 0, 1)
+    cover_HW = np.clip(np.exp(-distance_HW) * (1.4 + 0.25 * ragged_HW), 0, 1)
     bright = np.quantile(image, 0.9)
     gap_HW = np.maximum(bright - image, 0)  # only ever brighter: bone keeps its white
     pasted_HW = image + OPACITY * cover_HW * gap_HW

@@ -98,7 +98,10 @@ def _fit(
     *,
     resume: bool,
 ) -> tuple[Epoch, ...]:
-    images = Images(roles[Role.TRAIN].voxels, roles[Role.HELD_OUT].voxels)
+    learnt_from = roles[Role.TRAIN]
+    repeats = [training.data.subsets[picture.subset].repeat for picture in learnt_from.pictures]
+    shown = learnt_from.voxels.repeat_interleave(torch.tensor(repeats), 0)
+    images = Images(shown, roles[Role.HELD_OUT].voxels)
     try:
         with _bar(training) as progress:
             history = fit(detector, images, training.plan, run, resume=resume, progress=progress)

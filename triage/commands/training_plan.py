@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any, Final
 
 import yaml
-from pydantic import Field, ValidationError
+from pydantic import Field, PositiveInt, ValidationError
 
 from models.fit import Plan
 from triage.errors import ConfigError
@@ -41,6 +41,8 @@ class Subset(Frozen):
     """Splits whose healthy images only calibrate."""
     test: tuple[str, ...] = ()
     """Splits that only measure, healthy and abnormal."""
+    repeat: PositiveInt = 1
+    """How often an epoch shows each training image: for a small source beside a large one."""
 
 
 class Data(Frozen):
