@@ -21,7 +21,7 @@ from triage.settings import Decode
 
 @pytest.fixture
 def fragile() -> Iterator[Decoder]:
-    with Decoder(Decode(max_memory_bytes=2**29, max_seconds=2)) as one:
+    with Decoder(Decode(max_memory_bytes=2**29, max_seconds=20)) as one:
         yield one
 
 
@@ -67,6 +67,7 @@ class TestLimits:
         self, fragile: Decoder, good: Path, tmp_path: Path
     ) -> None:
         bomb = rle_bomb(tmp_path / "bomb.dcm", rows=30000, columns=30000)
+        assert works(fragile, good)
         began = time.monotonic()
         with pytest.raises(Broken, match="resource-limit: the pixels would not fit"):
             fragile.decode([bomb])
@@ -102,13 +103,13 @@ class TestLimits:
             assert narrow._child is None
 
     def test_a_child_that_hangs_is_ended_and_replaced(self, good: Path) -> None:
-        with Decoder(Decode(max_seconds=0.5)) as hasty:
+        with Decoder(Decode(max_seconds=1.5)) as hasty:
             assert works(hasty, good)
             os.kill(pid(hasty), signal.SIGSTOP)
             began = time.monotonic()
             with pytest.raises(Broken, match="resource-limit: decoding took longer"):
                 hasty.decode([good])
-            assert time.monotonic() - began < 2.0
+            assert time.monotonic() - began < 10.0
             assert works(hasty, good)
 
 
