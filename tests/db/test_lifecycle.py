@@ -112,6 +112,15 @@ class TestFence:
         with database.reading() as session:
             assert session.scalar(select(func.count()).select_from(DetectionRow)) == 0
 
+    def test_a_stale_worker_is_stopped_before_it_writes(
+        self, database: Database, overtaken: Claim
+    ) -> None:
+        with pytest.raises(StaleStudyError), database.begin() as session:
+            lifecycle.hold(session, overtaken)
+        mine = claimed(database, new_study(database))
+        with database.begin() as session:
+            assert lifecycle.hold(session, mine).leased_by == "worker"
+
     def test_a_stale_worker_neither_renews_nor_gives_back(
         self, database: Database, overtaken: Claim
     ) -> None:
