@@ -7,26 +7,21 @@ resumed ends in the same weights as one that was not.
 Shapes: N images, C channels, H W rows and columns.
 """
 
-import json
 import math
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveFloat, PositiveInt
-from safetensors.torch import load_file, save
 from torch import Tensor
 
+from models.checkpoint import Run, State, WrongRun, copy, keep, restore
 from models.contract import Detector
 from models.curves import Epoch, draw, table
 from models.files import write_atomically
 from models.jitter import jitter
-
-POINTER: Final = "checkpoint.json"
-"""Names the tensors' file and is renamed into place after it: the two never disagree."""
-State = dict[str, Tensor]
 
 
 class Plan(BaseModel):
@@ -50,36 +45,12 @@ class Plan(BaseModel):
     seed: int = 0
 
 
-class WrongRun(ValueError):
-    """The run cannot be carried on, or leads nowhere."""
-
-
 @dataclass(frozen=True, slots=True)
 class Images:
     """Healthy images only, voxels_NCHW in [0, 1]; no patient is in both."""
 
     train: Tensor
     held_out: Tensor
-
-
-@dataclass
-class _Run:
-    """All that must survive a kill, beside the detector's weights and the optimizer's moments."""
-
-    average: State
-    best: State
-    history: list[Epoch]
-    step: int = 0
-
-    def is_over(self, plan: Plan) -> bool:
-        if not self.history:
-            return False
-        stale = self.history[-1].number - self.best_epoch.number
-        return len(self.history) >= plan.epochs or stale >= plan.patience
-
-    @property
-    def best_epoch(self) -> Epoch:
-        return min(self.history, key=lambda epoch: epoch.held_out_loss)
 
 
 def fit(
@@ -103,14 +74,16 @@ def fit(
     optimizer = torch.optim.AdamW(
         detector.parameters(), lr=plan.learning_rate, weight_decay=plan.weight_decay
     )
-    run = _restore(folder, plan, detector, optimizer) if resume else None
-    run = run or _Run(average=_copy(detector.state_dict()), best={}, history=[])
-    while not run.is_over(plan):
+    identity = plan.model_dump(mode="json")
+    run = restore(folder, identity, detector, optimizer) if resume else None
+    run = run or Run(average=copy(detector.state_dict()), best={}, history=[])
+    while not _is_over(run, plan):
         with torch.random.fork_rng(_cuda(detector)):
             run.history.append(_epoch(detector, optimizer, run, images, plan))
         if run.best_epoch is run.history[-1]:
-            run.best = _copy(run.average)
-        _keep(folder, plan, run, detector, optimizer)
+            run.best = copy(run.average)
+        keep(folder, identity, run, detector, optimizer)
+        write_atomically(folder / "curves.csv", table(run.history))
         if progress:
             progress(run.history[-1])
     write_atomically(folder / "curves.svg", draw(run.history))
@@ -119,8 +92,15 @@ def fit(
     return tuple(run.history)
 
 
+def _is_over(run: Run, plan: Plan) -> bool:
+    if not run.history:
+        return False
+    stale = len(run.history) - run.best_epoch.number
+    return len(run.history) >= plan.epochs or stale >= plan.patience
+
+
 def _epoch(
-    detector: Detector, optimizer: torch.optim.AdamW, run: _Run, images: Images, plan: Plan
+    detector: Detector, optimizer: torch.optim.AdamW, run: Run, images: Images, plan: Plan
 ) -> Epoch:
     number = len(run.history) + 1
     torch.manual_seed(plan.seed * 1_000_003 + number)
@@ -175,7 +155,7 @@ def _rate(step: int, steps: int, plan: Plan) -> float:
 
 
 @torch.no_grad()
-def _follow(run: _Run, detector: Detector, decay: float) -> None:
+def _follow(run: Run, detector: Detector, decay: float) -> None:
     decay = min(decay, run.step / (run.step + 10))
     for name, value in detector.state_dict().items():
         mean = run.average[name]
@@ -189,7 +169,7 @@ def _follow(run: _Run, detector: Detector, decay: float) -> None:
 def _held_out(detector: Detector, average: State, held_out: Tensor, batch_size: int) -> float:
     """Give the mean loss of the averaged weights, which are put in place for it and taken out."""
     device = next(detector.parameters()).device
-    training = _copy(detector.state_dict())
+    training = copy(detector.state_dict())
     detector.load_state_dict(average)
     detector.eval()
     total = sum(
@@ -198,63 +178,6 @@ def _held_out(detector: Detector, average: State, held_out: Tensor, batch_size: 
     )
     detector.load_state_dict(training)
     return total / len(held_out)
-
-
-def _keep(
-    folder: Path, plan: Plan, run: _Run, detector: Detector, optimizer: torch.optim.AdamW
-) -> None:
-    states = {"weights": detector.state_dict(), "average": run.average, "best": run.best}
-    tensors = {
-        f"{kind}/{key}": value for kind, state in states.items() for key, value in state.items()
-    }
-    for index, moments in optimizer.state_dict()["state"].items():
-        tensors |= {f"moments/{index}/{key}": value for key, value in moments.items()}
-    name = f"epoch-{len(run.history):05d}.safetensors"
-    write_atomically(folder / name, save(_copy(tensors)))
-    pointer = {
-        "tensors": name,
-        "step": run.step,
-        "plan": plan.model_dump(mode="json"),
-        "history": [asdict(epoch) for epoch in run.history],
-    }
-    write_atomically(folder / POINTER, json.dumps(pointer, indent=1).encode())
-    for old in folder.glob("epoch-*.safetensors"):
-        if old.name != name:
-            old.unlink()
-    write_atomically(folder / "curves.csv", table(run.history))
-
-
-def _restore(
-    folder: Path, plan: Plan, detector: Detector, optimizer: torch.optim.AdamW
-) -> _Run | None:
-    if not (folder / POINTER).is_file():
-        return None
-    pointer = json.loads((folder / POINTER).read_bytes())
-    if pointer["plan"] != plan.model_dump(mode="json"):
-        msg = f"the run in {folder} was begun with another plan; train into another folder"
-        raise WrongRun(msg)
-    tensors = load_file(folder / pointer["tensors"])
-    groups: dict[str, State] = {"weights": {}, "average": {}, "best": {}}
-    moments: dict[int, State] = {}
-    for key, value in tensors.items():
-        kind, _, rest = key.partition("/")
-        if kind == "moments":
-            index, _, name = rest.partition("/")
-            moments.setdefault(int(index), {})[name] = value
-        else:
-            groups[kind][rest] = value
-    detector.load_state_dict(groups["weights"])
-    optimizer.load_state_dict(
-        {"state": moments, "param_groups": optimizer.state_dict()["param_groups"]}
-    )
-    device = next(detector.parameters()).device
-    average = {name: value.to(device) for name, value in groups["average"].items()}
-    history = [Epoch(**epoch) for epoch in pointer["history"]]
-    return _Run(average=average, best=groups["best"], history=history, step=pointer["step"])
-
-
-def _copy(state: State) -> State:
-    return {name: value.detach().clone().contiguous() for name, value in state.items()}
 
 
 def _cuda(detector: Detector) -> list[torch.device]:

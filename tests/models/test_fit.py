@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from models.checkpoint import POINTER, WrongRun
 from models.curves import Epoch
-from models.fit import POINTER, Images, Plan, fit
+from models.fit import Images, Plan, fit
 from models.memae import MemAE
 from tests.models.chests import healthy, small_memae
 
@@ -88,7 +89,7 @@ def test_a_finished_run_is_not_trained_further(tmp_path: Path) -> None:
 def test_a_run_of_another_plan_is_not_carried_on(tmp_path: Path) -> None:
     fit(small_memae(), IMAGES, PLAN, tmp_path)
     other = PLAN.model_copy(update={"learning_rate": 0.1})
-    with pytest.raises(ValueError, match="another plan"):
+    with pytest.raises(WrongRun, match="another plan"):
         fit(small_memae(), IMAGES, other, tmp_path, resume=True)
 
 
@@ -105,7 +106,7 @@ def test_it_stops_when_the_held_out_loss_stays_up_and_keeps_the_best(tmp_path: P
 
 
 def test_a_loss_that_is_no_number_ends_the_run(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="no longer finite"):
+    with pytest.raises(WrongRun, match="no longer finite"):
         fit(small_memae(), Images(healthy(8) * torch.nan, healthy(8)), PLAN, tmp_path)
 
 

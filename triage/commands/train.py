@@ -16,8 +16,9 @@ import models
 from models import artifact
 from models.artifact import Card, Evaluation, Fingerprint, Source
 from models.calibrate import Calibration, calibrate
+from models.checkpoint import WrongRun
 from models.curves import Epoch
-from models.fit import Images, WrongRun, fit
+from models.fit import Images, fit
 from models.readme import readme
 from triage import settings
 from triage.commands.measure import BATCH, Prepared, measure, prepare, scores

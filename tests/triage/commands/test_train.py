@@ -33,7 +33,12 @@ TRAINING: dict[str, Any] = {
                 "calibrate": ["val"],
                 "test": ["test"],
             },
-            "b": {"stratum": "DX/CHEST/adult", "licence": "generated", "train": ["train"]},
+            "b": {
+                "stratum": "DX/CHEST/adult",
+                "licence": "generated",
+                "train": ["train"],
+                "repeat": 2,
+            },
         },
     },
     "plan": {"epochs": 12, "batch_size": 4, "learning_rate": 0.003},
