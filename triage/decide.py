@@ -38,7 +38,7 @@ def not_analysed(reason: Reason) -> Decision:
         outcome=Outcome.NOT_ANALYSED,
         priority=0,
         priority_name=ROUTINE,
-        sentence=f"Not analysed. {reason.detail or reason.meaning}.",
+        sentence=f"Not analysed. {reason.sentence}.",
         reason=reason,
     )
 

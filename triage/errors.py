@@ -22,6 +22,12 @@ class Reason:
         """Give the code's meaning in words."""
         return REASONS[self.code].meaning
 
+    @property
+    def sentence(self) -> str:
+        """Give the detail, or the meaning, as a sentence without its full stop."""
+        text = self.detail or self.meaning
+        return text[:1].upper() + text[1:]
+
     def __str__(self) -> str:
         return f"{self.code}: {self.detail or self.meaning}"
 

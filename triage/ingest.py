@@ -227,9 +227,9 @@ def _conflict(study: StudyRow, arrival: Arrival, known: Sequence[InstanceRow]) -
 
 def _hold(session: Session, study: StudyRow, reason: Reason) -> None:
     study.outcome, study.reason_code, study.reason_detail = (
-        Outcome.HELD, reason.code, reason.detail or reason.meaning,
+        Outcome.HELD, reason.code, reason.sentence,
     )  # fmt: skip
-    study.sentence = f"Held. {reason.detail or reason.meaning}."
+    study.sentence = f"Held. {reason.sentence}."
     if study.state != StudyState.HELD:
         lifecycle.move(
             session, study, StudyState.HELD, reason=str(reason), actor=ACTOR, due_at=now(session)

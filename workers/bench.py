@@ -7,13 +7,10 @@ from functools import cached_property
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
-from triage.deliver import Sender
-
-from triage import log
+from triage import deliver, log, report
 from triage.errors import Broken, NotEligible
 from triage.keys import site_key
 from triage.outputs.context import Predecessor, ReportContext
-from triage.report import report
 from triage.settings import Destination, Recipe, Settings
 
 if TYPE_CHECKING:
@@ -82,10 +79,6 @@ class Bench:
         return Decoder(self._settings.site.decode)
 
     @cached_property
-    def _sender(self) -> Sender:
-        return Sender()
-
-    @cached_property
     def _key(self) -> bytes:
         return site_key(self._settings.secrets)
 
@@ -107,7 +100,7 @@ class Bench:
             now=datetime.now(UTC),
             predecessor=Predecessor.of(former[0]) if former else None,
         )
-        documents = {one.kind: one for one in report(assessment, destinations, context)}
+        documents = {one.kind: one for one in report.report(assessment, destinations, context)}
         return tuple(
             (destination.name, documents[kind])
             for destination in destinations
@@ -121,7 +114,7 @@ class Bench:
             TryAgain: the destination was busy, silent or away.
             Broken: the destination refused it for good, or is no longer configured.
         """
-        return self._sender.deliver(document, self._destination(destination))
+        return deliver.deliver(document, self._destination(destination))
 
     def _destination(self, name: str) -> Destination:
         if name not in self._destinations:
@@ -138,22 +131,20 @@ class Bench:
         if "gpu" in queues:
             self._warm_detectors()
         if "out" in queues:
-            self._sender.warm()
+            deliver.warm()
 
     def _warm_detectors(self) -> None:
-        from triage.outputs import structured_report
-
         names = {name for route in self._settings.routes.routes for name in route.detectors}
         for name in sorted(names):
             try:
                 self.artifact(name)
             except NotEligible as why:
                 log.get().warning("detector.missing", detector=name, why=str(why))
-        self.decoder.warm()
-        structured_report.warm()
+        self.decoder.start()
+        report.warm(self._settings.site.destinations)
 
     def close(self) -> None:
         """End the children."""
-        for name in ("decoder", "_sender"):
-            if name in self.__dict__:
-                self.__dict__[name].close()
+        deliver.stop()
+        if "decoder" in self.__dict__:
+            self.decoder.close()

@@ -50,7 +50,7 @@ class Found:
             "priority": self.decision.priority,
             "priority_name": self.decision.priority_name,
             "sentence": self.decision.sentence,
-            "reason": reason and {"code": reason.code, "detail": reason.detail or reason.meaning},
+            "reason": reason and {"code": reason.code, "detail": reason.sentence},
             "detections": [asdict(one) for one in detections],
             "report": self.report,
             "seconds": round(self.seconds, 3),
@@ -107,7 +107,7 @@ def analyse(ref: StudyRef, settings: Settings, bench: Bench, folder: Path | None
         decision = not_analysed(why.reason)
     except CodedError as why:
         outcome = Outcome.HELD if isinstance(why, Held) else Outcome.FAILED
-        sentence = f"{outcome.capitalize()}. {why.reason.detail or why.reason.meaning}."
+        sentence = f"{outcome.capitalize()}. {why.reason.sentence}."
         decision = Decision(outcome, 0, "", sentence, reason=why.reason)
     seconds = time.monotonic() - started
     return Found(ref.study_instance_uid, len(ref.instances), seconds, decision, assessment, report)
@@ -138,9 +138,13 @@ def _progress(refs: list[StudyRef]) -> Iterator[StudyRef]:
 def _show(found: list[Found], strangers: int) -> None:
     console = Console()
     for one in found:
-        console.print(f"{one.decision.outcome:16} {one.study_instance_uid}", highlight=False)
-        console.print(f"{'':16} {one.decision.sentence}", highlight=False)
+        _line(console, one.decision.outcome, one.study_instance_uid)
+        _line(console, "", one.decision.sentence)
         if one.report:
-            console.print(f"{'':16} {one.report}", highlight=False)
+            _line(console, "", one.report)
     if strangers:
         console.print(f"{strangers} files are no DICOM.")
+
+
+def _line(console: Console, label: str, text: str) -> None:
+    console.print(f"{label:16} {text}", highlight=False, markup=False, soft_wrap=True)

@@ -174,7 +174,7 @@ def _send(bench: Bench, queued: Queued) -> Sending:
     except TryAgain as why:
         return Sending(queued, again=str(why))
     except Broken as why:
-        return Sending(queued, refused=why.reason.detail or why.reason.meaning)
+        return Sending(queued, refused=why.reason.sentence)
 
 
 def _reported(

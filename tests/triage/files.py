@@ -1,6 +1,5 @@
 """DICOM files for tests, built in code, and the places of real ones."""
 
-import hashlib
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -20,6 +19,7 @@ from pydicom.uid import (
     generate_uid,
 )
 
+from triage.spool import digest
 from triage.study import InstanceRef, StudyRef
 
 STORAGE = {
@@ -132,5 +132,5 @@ def _instance(path: Path) -> InstanceRef:
     header = dcmread(path, stop_before_pixels=True, specific_tags=["SOPInstanceUID"], force=True)
     element = header.get_item("SOPInstanceUID")
     value = getattr(element, "value", None) or path.name.encode()
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    return InstanceRef(bytes(value).decode().rstrip("\0"), digest, path)
+    found = digest(path)
+    return InstanceRef(bytes(value).decode().rstrip("\0"), found, path)

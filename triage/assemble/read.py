@@ -1,6 +1,5 @@
 """A study's files to a Study: checked, identified, grouped into series, put in order."""
 
-import hashlib
 import warnings
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -12,6 +11,7 @@ import numpy as np
 from triage.assemble.facts import Instance, SeriesFacts, StudyFacts, instance
 from triage.assemble.header import read_header
 from triage.errors import Broken, Held
+from triage.spool import digest
 from triage.study import Image, InstanceRef, Patient, Series, Study, StudyRef
 
 Fact = TypeVar("Fact", SeriesFacts, StudyFacts, Patient)
@@ -51,11 +51,10 @@ def read(ref: StudyRef) -> Study:
 
 def _check_content(ref: InstanceRef) -> None:
     try:
-        with ref.path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        found = digest(ref.path)
     except FileNotFoundError:
         raise Broken(code="corrupt", detail="a stored file is gone") from None
-    if digest != ref.sha256:
+    if found != ref.sha256:
         raise Broken(code="corrupt")
 
 

@@ -13,7 +13,7 @@ from pydicom.uid import (
     UID,
     DigitalXRayImageStorageForPresentation,
     ExplicitVRLittleEndian,
-    JPEG2000Lossless,
+    JPEGLSLossless,
 )
 
 if TYPE_CHECKING:
@@ -87,8 +87,8 @@ def _trouble(folder: Path) -> Iterator[DemoStudy]:
     yield DemoStudy("one study with two patients", tuple(paths))
 
     broken = radiograph(flat_HW, name="Demo^Broken", key="broken")
-    broken.file_meta.TransferSyntaxUID = JPEG2000Lossless
-    broken.PixelData = encapsulate([b"\xff\x4f\xff\x51 no picture follows" * 8])
+    broken.file_meta.TransferSyntaxUID = JPEGLSLossless
+    broken.PixelData = encapsulate([b"\xff\xd8 no picture follows" * 8])
     broken["PixelData"].VR = "OB"
     broken["PixelData"].is_undefined_length = True
     yield DemoStudy("broken pixel data", (_save(broken, folder / "broken.dcm"),))

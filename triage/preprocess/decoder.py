@@ -136,6 +136,14 @@ class Decoder:
             self.close()
             raise
 
+    def start(self) -> None:
+        """Have the child ready before the first request comes.
+
+        Raises:
+            TryAgain, Broken: it did not come up.
+        """
+        self._ready()
+
     def close(self) -> None:
         """End the child; the next request starts another."""
         if self._child is not None:

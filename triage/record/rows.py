@@ -67,9 +67,7 @@ def decision_row(
         priority_name=decision.priority_name,
         sentence=decision.sentence,
         reason_code=decision.reason.code if decision.reason else None,
-        reason_detail=(decision.reason.detail or decision.reason.meaning)
-        if decision.reason
-        else None,
+        reason_detail=decision.reason.sentence if decision.reason else None,
         mode=mode,
         at=now(session),
     )
@@ -84,9 +82,7 @@ def show(study: StudyRow, decision: Decision) -> None:
     study.rank = decision.because.rank if decision.because else None
     study.score = decision.because.score if decision.because else None
     study.reason_code = decision.reason.code if decision.reason else None
-    study.reason_detail = (
-        (decision.reason.detail or decision.reason.meaning) if decision.reason else None
-    )
+    study.reason_detail = decision.reason.sentence if decision.reason else None
 
 
 def outbox_row(

@@ -102,7 +102,7 @@ def save_stop(session: Session, claim: Claim, new: StudyState, reason: Reason) -
     study = lifecycle.hold(session, claim)
     failed = new == StudyState.FAILED
     outcome = Outcome.FAILED if failed else Outcome.HELD
-    study.reason_code, study.reason_detail = reason.code, reason.detail or reason.meaning
+    study.reason_code, study.reason_detail = reason.code, reason.sentence
     if claim.state != StudyState.ANALYSED:  # a failed delivery leaves the finding as it is
         study.outcome = outcome
         study.sentence = f"{outcome.capitalize()}. {study.reason_detail}."
