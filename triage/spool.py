@@ -35,7 +35,7 @@ SETTLED_NS: Final = 1_000_000_000
 """A folder whose modification time is older than this cannot change without changing it."""
 MAX_META_BYTES: Final = 65_536
 MAX_JOURNAL_KEYS: Final = 200
-"""Different events in one batch; more of the same kind are counted without their sender."""
+"""Different events in one batch; beyond, only their kinds are told apart."""
 MAX_JOURNAL_BATCHES: Final = 1000
 """Batches on disk; beyond, events are only counted until the ingestor has caught up."""
 
@@ -206,7 +206,7 @@ class Journal:
         key = (kind, code, _clean(ae_title), _clean(address))
         with self._lock:
             if key not in self._counts and len(self._counts) >= MAX_JOURNAL_KEYS:
-                key = (kind, code, "", "")
+                key = (kind, "", "", "")
             self._counts[key] += 1
 
     def flush(self) -> list[JournalEvent]:

@@ -227,7 +227,8 @@ class TestJournal:
     def test_a_flood_is_bounded_and_still_counted(self, tmp_path: Path) -> None:
         journal = Journal(tmp_path)
         for number in range(5000):
-            journal.note("association.rejected", code="2/3/2", address=f"10.0.{number}")
+            address, code = f"10.0.{number}", f"{number} differs"
+            journal.note("association.rejected", code=code, address=address)
         journal.flush()
         (batch,) = journal.batches()
         assert len(batch.events) <= spool_module.MAX_JOURNAL_KEYS + 1

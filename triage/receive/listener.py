@@ -49,6 +49,7 @@ class Listener:
         self._door = Door(self._limits)
         self._slots = Slots(self._limits)
         self._stop_read, self._stop_write = os.pipe()
+        self._stopped = False
         server = _bind(self._limits.host, self._limits.port)
         self.port: int = server.getsockname()[1]
         self._lobby = Lobby(server, self._limits, self.spool.journal, self._decide)
@@ -74,6 +75,9 @@ class Listener:
         A message that is not whole when the time is up was never acknowledged; its sender
         sends it again.
         """
+        if self._stopped:
+            return
+        self._stopped = True
         deadline = time.monotonic() + within_s
         os.write(self._stop_write, b"\0")
         self._accepting.join(within_s)
@@ -140,10 +144,12 @@ class Listener:
 def serve(settings: Settings, *, ready: Callable[[int], None] | None = None) -> None:
     """Listen until SIGTERM or SIGINT; then finish the messages under way.
 
-    ``ready`` is told the port once connections are accepted.
+    For a process of its own: it sets the umask, the limits and the signal handlers. ``ready`` is
+    told the port once connections are accepted.
 
     Raises:
         ConfigError: the address cannot be bound, or the spool cannot be written.
+        RuntimeError: connections are no longer accepted, which is a bug; start again.
     """
     _harden(settings)
     stop = threading.Event()
@@ -162,7 +168,11 @@ def serve(settings: Settings, *, ready: Callable[[int], None] | None = None) -> 
         ready(listener.port)
     while not stop.wait(FLUSH_S) and listener.is_alive:
         listener.report()
+    failed = not listener.is_alive
     listener.stop()
+    if failed:
+        msg = "the listener no longer accepts connections"
+        raise RuntimeError(msg)
     log.get().info("listener.stopped")
 
 

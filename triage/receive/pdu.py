@@ -106,7 +106,7 @@ class Wire:
             Gone: it did not come, or did not come in time.
             Stopping: only between messages.
         """
-        if self._start == self._end:
+        if between_messages or self._start == self._end:
             self._wait(between_messages=between_messages)
         deadline = time.monotonic() + self._limits.pdu_timeout_s
         self._fill(HEADER.size, deadline)
@@ -147,12 +147,13 @@ class Wire:
         self._socket.close()
 
     def _wait(self, *, between_messages: bool) -> None:
-        """Wait for a PDU's first byte."""
+        """Wait for a PDU's first byte; where one is here already, only look for the stop."""
+        has_come = self._start != self._end
         poll = self._readable_or_stop if between_messages else self._readable
-        events = dict(poll.poll(self._limits.idle_timeout_s * 1000))
+        events = dict(poll.poll(0 if has_come else self._limits.idle_timeout_s * 1000))
         if self._stop in events:
             raise Stopping
-        if not events:
+        if not events and not has_come:
             raise Gone(How.IDLE)
 
     def _fill(self, need: int, deadline: float) -> None:

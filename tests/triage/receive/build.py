@@ -5,7 +5,7 @@ import struct
 import zlib
 
 import pydicom
-from pydicom.dataset import Dataset
+from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.filewriter import write_dataset
 from pydicom.uid import UID, CTImageStorage, generate_uid
 
@@ -43,6 +43,14 @@ def ct(rows: int = 16, columns: int = 16, /, **changes: object) -> Dataset:
             del one[keyword]
         else:
             setattr(one, keyword, value)
+    return one
+
+
+def meta(sop_instance: str, sop_class: str = CT, syntax: str = EXPLICIT) -> FileMetaDataset:
+    """Give the file meta that pydicom wants for a file."""
+    one = FileMetaDataset()
+    one.MediaStorageSOPClassUID, one.MediaStorageSOPInstanceUID = UID(sop_class), UID(sop_instance)
+    one.TransferSyntaxUID = UID(syntax)
     return one
 
 

@@ -1,6 +1,8 @@
 """Listeners for tests: in this process on a free port, or as a process of their own."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -14,13 +16,13 @@ import pytest
 import structlog
 import yaml
 
-from tests.servers import end
 from triage import settings as settings_module
 from triage.receive.listener import Listener
 from triage.settings import Listener as Limits
 from triage.settings import Settings, Site
 
 SCRIPT = """
+import os
 import sys
 from pathlib import Path
 from triage import log, settings
@@ -28,7 +30,7 @@ from triage.receive.listener import serve
 log.configure("listener", as_json=True)
 serve(
     settings.load(Path(sys.argv[1]), Path(sys.argv[2])),
-    ready=lambda port: print(port, flush=True),
+    ready=lambda port: print(port, os.getpid(), flush=True),
 )
 """
 Start = Callable[..., Listener]
@@ -39,6 +41,8 @@ class Running:
     """A listener in a process of its own."""
 
     process: subprocess.Popen[str]
+    pid: int
+    """Of the listener itself, which is a child of the process when that is strace."""
     port: int
     spool: Path
     log: Path
@@ -48,11 +52,11 @@ class Running:
         return [json.loads(line) for line in lines if line.startswith("{")]
 
     def rss_kib(self) -> int:
-        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        status = Path(f"/proc/{self.pid}/status").read_text()
         return int(status.split("VmRSS:")[1].split()[0])
 
     def descriptors(self) -> int:
-        return len(list(Path(f"/proc/{self.process.pid}/fd").iterdir()))
+        return len(list(Path(f"/proc/{self.pid}/fd").iterdir()))
 
     def waiting(self) -> list[Path]:
         return sorted((self.spool / "in").rglob("*.dcm"))
@@ -100,14 +104,23 @@ def running_listener(
             stdout=subprocess.PIPE,
             stderr=output,
             text=True,
+            env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},  # its renames would be counted
         )
     try:
         assert process.stdout is not None
         line = process.stdout.readline()
         assert line, log.read_text()
-        yield Running(process, int(line), folder / "state" / "spool", log)
+        port, pid = map(int, line.split())
+        try:
+            yield Running(process, pid, port, folder / "state" / "spool", log)
+        finally:
+            if process.poll() is None:
+                os.kill(pid, signal.SIGTERM)
+                process.wait(30)
     finally:
-        end(process)  # type: ignore[arg-type]
+        if process.poll() is None:
+            process.kill()
+            process.wait()
         if process.stdout is not None:
             process.stdout.close()
 

@@ -100,6 +100,14 @@ def test_the_stop_is_heard_between_messages_only(pair: Pair) -> None:
     assert pair.wire.read(between_messages=False)[0] is Pdu.RELEASE_RQ
 
 
+def test_the_stop_is_heard_though_the_next_message_has_come(pair: Pair) -> None:
+    pair.peer.sendall(raw.pdu(4, b"one") + raw.pdu(4, b"two"))
+    assert bytes(pair.wire.read(between_messages=True)[1]) == b"one"
+    os.write(pair.stop_write, b"\0")
+    with pytest.raises(Stopping):
+        pair.wire.read(between_messages=True)
+
+
 @pytest.mark.parametrize(
     ("header", "reason"),
     [
