@@ -272,7 +272,8 @@ def audit_verify(state: State = None, config: Config = None, as_json: AsJson = F
 
     from triage.commands.trail import verify
 
-    verdict = verify(common.open_database(common.load(state, config)), actor=getpass.getuser())
+    settings = common.load(state, config)
+    verdict = verify(common.open_database(settings), settings, actor=getpass.getuser())
     if as_json:
         common.print_json({"ok": verdict.ok, **asdict(verdict)})
     elif verdict.ok:
@@ -324,11 +325,9 @@ def config_init(state: State = None) -> None:
 
 def main() -> None:
     """Run a command; errors say what, why and what next, without a traceback."""
-    from db.schema import SchemaError
-
     try:
         app()
-    except (TriageError, SchemaError) as why:
+    except TriageError as why:
         typer.echo(f"triage: {why}", err=True)
         sys.exit(common.SETUP)
 

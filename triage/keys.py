@@ -8,9 +8,13 @@ from typing import Final
 from triage.errors import ConfigError
 
 KEY_BYTES: Final = 32
+UID_KEY: Final = "uid.key"
+"""Of the report UIDs."""
+AUDIT_KEY: Final = "audit.key"
+"""Of the audit checkpoints."""
 
 
-def site_key(folder: Path, name: str = "uid.key") -> bytes:
+def site_key(folder: Path, name: str = UID_KEY) -> bytes:
     """Give a 32-byte key, made on the first call. Lose it and report UIDs change: back it up.
 
     Raises:

@@ -29,7 +29,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from triage.errors import ConfigError
 
 DEFAULT_STATE: Final = Path(platformdirs.user_data_dir("triage"))
-PACKAGED: Final = Path(str(files("configs").joinpath("site.yaml"))).parent
+PACKAGED: Final = Path(__file__).parents[1] / "configs"
 ENV_PREFIX: Final = "TRIAGE__"
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -291,6 +291,11 @@ class Settings(Frozen):
     def secrets(self) -> Path:
         """Give the folder of key files, mode 0700."""
         return self.state / "secrets"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Give the file that remembers the audit chain outside the database."""
+        return self.state / "audit.checkpoints"
 
     @cached_property
     def database_url(self) -> str:

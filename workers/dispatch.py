@@ -20,6 +20,8 @@ from workers.app import TASK, make_app
 from workers.tasks import QUEUES
 
 BATCH = 200
+NOTE_S = 60.0
+"""Between two notes of the audit chain's head outside the database."""
 
 
 def publish(database: Database, app: Celery, settings: Settings) -> int:
@@ -56,16 +58,20 @@ def serve(database: Database, settings: Settings) -> None:
     pace, broker = settings.site.work, settings.site.broker.url
     app = make_app(broker, pace.wall_limit_s) if broker else None
     log.get().info("dispatcher.ready", broker=bool(broker))
-    next_keeping = 0.0
+    next_keeping = next_note = 0.0
     while not stopping:
         try:
             published = publish(database, app, settings) if app else 0
             if time.monotonic() >= next_keeping:
                 housekeeping.keep(database, settings)
                 next_keeping = time.monotonic() + pace.reconcile_s
+            if time.monotonic() >= next_note:
+                housekeeping.remember(database, settings)
+                next_note = time.monotonic() + NOTE_S
         except SQLAlchemyError as why:
             log.get().warning("database.away", why=type(why).__name__)
             published = 0
         if not published:
             time.sleep(pace.poll_s)
     housekeeping.keep(database, settings)
+    housekeeping.remember(database, settings)

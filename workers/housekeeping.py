@@ -2,11 +2,12 @@
 
 from sqlalchemy.exc import IntegrityError
 
-from db import audit, lifecycle
+from db import audit, checkpoint, lifecycle
 from db.audit import MAJOR, Entry, Event
 from db.engine import Database
 from db.tables import StudyRow
 from triage import log
+from triage.keys import AUDIT_KEY, site_key
 from triage.settings import Settings
 from workers.lease import is_dead
 
@@ -59,3 +60,10 @@ def seal(database: Database) -> int:
             return audit.seal(session)
     except IntegrityError:
         return 0  # another process sealed at the same moment
+
+
+def remember(database: Database, settings: Settings) -> None:
+    """Note the chain's head outside the database: the witness of a cut tail."""
+    key = site_key(settings.secrets, AUDIT_KEY)
+    with database.reading() as session:
+        checkpoint.take(session, settings.checkpoints, key)

@@ -1,14 +1,16 @@
 """A step: a function from noun to noun, and the four facts the clock needs to run it."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Generic, TypeVar
 
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from db import lifecycle
-from db.engine import Database
+from db.engine import Database, is_transient
 from db.lifecycle import Claim, StaleStudyError
 from db.states import StudyState
 from triage import log, record
@@ -48,6 +50,8 @@ class Step(Generic[Before, After]):
             self._stop(database, claim, StudyState.HELD, why.reason)
         except CodedError as why:
             self._stop(database, claim, StudyState.FAILED, why.reason)
+        except DBAPIError as why:
+            self._database_error(database, claim, pace, why)
         except Exception as why:  # noqa: BLE001 - the only broad except in the product
             # Only the class: an exception's text may quote a data set.
             where = f"{type(why).__name__} in {self.name}"
@@ -65,6 +69,19 @@ class Step(Generic[Before, After]):
             return
         with database.begin() as session:
             self.save(session, claim, after)
+
+    def _database_error(
+        self, database: Database, claim: Claim, pace: Work, why: DBAPIError
+    ) -> None:
+        """Wait out a database that is busy or restarting; its lease covers one that is away."""
+        name = type(why).__name__
+        log.get().warning("database.error", step=self.name, study=claim.study_id, why=name)
+        with suppress(DBAPIError):
+            if is_transient(why):
+                self._later(database, claim, pace, f"the database was away ({name})")
+            else:
+                reason = Reason("internal", f"{name} in {self.name}")
+                self._stop(database, claim, StudyState.FAILED, reason)
 
     def _later(self, database: Database, claim: Claim, pace: Work, why: str) -> None:
         try:

@@ -5,17 +5,19 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from db import schema
-from db.engine import Database, connect
 from triage import rules
 from triage import settings as configuration
+from triage.errors import ConfigError
 from triage.settings import Settings
+
+if TYPE_CHECKING:
+    from db.engine import Database
 
 OK: Final = 0
 FAILED: Final = 1
@@ -49,17 +51,32 @@ def environment(settings: Settings) -> dict[str, str]:
     return {"TRIAGE_STATE": str(settings.state), "TRIAGE_CONFIG": str(settings.config)}
 
 
-def open_database(settings: Settings) -> Database:
-    """Open the database; refuse a schema that is not this program's."""
+def open_database(settings: Settings) -> "Database":
+    """Open the database; refuse a schema that is not this program's.
+
+    The import is here because the listener, which is started through this module too, runs
+    without a database.
+    """
+    from db import schema
+    from db.engine import connect
+
     database = connect(settings.database_url)
-    schema.require_head(database)
+    try:
+        schema.require_head(database)
+    except schema.SchemaError as why:
+        raise ConfigError(str(why)) from None
     return database
 
 
 def prepare(settings: Settings) -> None:
     """Make the state folder and bring its database up to date."""
+    from db import schema
+
     settings.state.mkdir(parents=True, exist_ok=True, mode=0o700)
-    schema.upgrade(settings.database_url)
+    try:
+        schema.upgrade(settings.database_url)
+    except schema.SchemaError as why:
+        raise ConfigError(str(why)) from None
 
 
 def become(module: str, *arguments: str) -> None:

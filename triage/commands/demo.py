@@ -195,7 +195,7 @@ def _verdict(
         quarantined = session.scalar(select(func.count()).select_from(QuarantineRow)) or 0
         unsettled = [row.id for row in rows if row.state not in FINAL]
     at_pacs = [one.study_instance_uid for one in kept(settings.state / "pacs")]
-    trail_verdict = trail.verify(database, actor=USER)
+    trail_verdict = trail.verify(database, settings, actor=USER)
     expected = sum(study.accepted for study in studies)
     ok = (
         len(rows) == expected

@@ -4,8 +4,6 @@ import signal
 import sys
 import time
 
-from sqlalchemy.exc import SQLAlchemyError
-
 from triage import log
 from triage.commands import common
 from triage.commands.up import on_stop_signal
@@ -23,6 +21,8 @@ def listen(settings: Settings) -> None:
 
 def ingest(settings: Settings) -> None:
     """Index the spool until SIGTERM. A database that is away delays rows; it loses nothing."""
+    from sqlalchemy.exc import SQLAlchemyError
+
     from triage.ingest import ingest_all
 
     log.configure("ingest", as_json=not sys.stderr.isatty())

@@ -34,7 +34,7 @@ def find(session: Session, key: str) -> StudyRow:
         NoSuchStudy: there is none.
     """
     condition = StudyRow.study_instance_uid == key
-    if key.isdigit():
+    if key.isdecimal():
         condition = condition | (StudyRow.id == int(key))
     row = session.scalar(select(StudyRow).where(condition))
     if row is None:
@@ -113,10 +113,12 @@ def retry(database: Database, keys: list[str], *, actor: str) -> list[int]:
     """
     with database.begin() as session:
         if keys:
-            rows = [find(session, key) for key in keys]
+            chosen = select(StudyRow).where(
+                StudyRow.id.in_([find(session, key).id for key in keys])
+            )
         else:
-            failed = select(StudyRow).where(StudyRow.state == StudyState.FAILED)
-            rows = list(session.scalars(failed))
+            chosen = select(StudyRow).where(StudyRow.state == StudyState.FAILED)
+        rows = list(session.scalars(chosen.with_for_update()))
         for row in rows:
             _retry(session, row, actor)
         return [row.id for row in rows]

@@ -7,10 +7,13 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from db import audit
+from db import audit, checkpoint
 from db.audit import Entry, Event
 from db.engine import Database
 from db.tables import AuditRow
+from triage.errors import ConfigError
+from triage.keys import AUDIT_KEY, site_key
+from triage.settings import Settings
 
 COLUMNS = (
     "id", "at", "event_id", "event_type", "action", "outcome", "actor", "actor_role", "ae_title",
@@ -49,15 +52,29 @@ def query(database: Database, ask: Question, *, actor: str) -> list[dict[str, An
     return rows
 
 
-def verify(database: Database, *, actor: str) -> audit.Verdict:
-    """Seal what is not yet sealed, then walk the chain. Audited."""
+def verify(database: Database, settings: Settings, *, actor: str) -> audit.Verdict:
+    """Seal what is not yet sealed, then walk the chain against the remembered heads. Audited.
+
+    Raises:
+        ConfigError: the file of remembered heads was changed, or its key is another one.
+    """
+    remembered = _remembered(settings)
     with database.begin() as session:
         _used(session, actor, {"verify": True})
     with database.begin() as session:
         while audit.seal(session):
             pass
     with database.reading() as session:
-        return audit.verify(session)
+        return audit.verify(session, remembered)
+
+
+def _remembered(settings: Settings) -> dict[int, str]:
+    if not settings.checkpoints.exists():
+        return {}
+    try:
+        return checkpoint.load(settings.checkpoints, site_key(settings.secrets, AUDIT_KEY))
+    except checkpoint.CheckpointError as why:
+        raise ConfigError(str(why)) from None
 
 
 def _used(session: Session, actor: str, detail: dict[str, Any]) -> None:
