@@ -45,6 +45,29 @@ Syntaxes = tuple[str, str]
 """SOP Class UID and Transfer Syntax UID."""
 
 
+@dataclass(frozen=True, slots=True)
+class Remote:
+    """An application entity named on a command line, where no destination is configured."""
+
+    ae_title: str
+    host: str
+    port: int
+    calling_ae_title: str = "TRIAGE"
+    deadline_s: float = 30.0
+
+    @property
+    def name(self) -> str:
+        """Give what messages call it."""
+        return f"{self.ae_title}@{self.host}:{self.port}"
+
+
+Peer = Destination | Remote
+
+
+class AssociationLost(TryAgain):
+    """No answer came, or the peer aborted: nothing more goes over this association."""
+
+
 class Verdict(Enum):
     """What a C-STORE status means for the sender."""
 
@@ -102,7 +125,7 @@ def verdict(status: int) -> Verdict:
 
 
 @contextmanager
-def associate(to: Destination, wanted: Iterable[Syntaxes]) -> Iterator[Association]:
+def associate(to: Peer, wanted: Iterable[Syntaxes]) -> Iterator[Association]:
     """Hold an association that proposes what is wanted and nothing else.
 
     Raises:
@@ -121,43 +144,47 @@ def associate(to: Destination, wanted: Iterable[Syntaxes]) -> Iterator[Associati
         contexts=proposals(wanted),
         ae_title=to.ae_title,
         max_pdu=MAX_PDU_BYTES,
-        evt_handlers=[(evt.EVT_CONN_OPEN, _hurry), (evt.EVT_DATA_RECV, _hurry)],
+        evt_handlers=[(evt.EVT_CONN_OPEN, hurry), (evt.EVT_DATA_RECV, hurry)],
     )
     if not association.is_established:
         raise _not_established(association, to)
     try:
         yield association
+    except AssociationLost:
+        association.abort()
+        raise
     finally:
         if association.is_established:
             association.release()
 
 
-def store(association: Association, item: Item, to: Destination) -> int:
+def store(association: Association, item: Item, to: Peer) -> int:
     """Send one file's bytes as they are; gives the status under which the peer keeps them.
 
     Raises:
-        TryAgain: out of resources, no answer, or the association broke: send the same again.
+        TryAgain: out of resources: send the same again. AssociationLost: no answer, or the
+            association broke; whether it is stored is in doubt, and the same again is right.
         Broken: the peer will never take it (code "refused").
     """
     try:
         answer = association.send_c_store(_sendable(association, item, to))
     except (RuntimeError, OSError) as why:
         msg = f"{to.name}: the association broke before the C-STORE ({type(why).__name__})"
-        raise TryAgain(msg) from None
+        raise AssociationLost(msg) from None
     status = answer.get("Status")
     if status is None:
         msg = f"{to.name}: no answer to the C-STORE; whether it is stored is in doubt"
-        raise TryAgain(msg)
+        raise AssociationLost(msg)
     return _settled(int(status), item, to)
 
 
-def send(item: Item, to: Destination) -> int:
+def send(item: Item, to: Peer) -> int:
     """Associate, store one file, release. As ``associate`` and ``store`` in all else."""
     with associate(to, [item.syntaxes]) as association:
         return store(association, item, to)
 
 
-def echo(to: Destination) -> None:
+def echo(to: Peer) -> None:
     """Ask whether the peer is there (C-ECHO).
 
     Raises:
@@ -170,7 +197,7 @@ def echo(to: Destination) -> None:
         raise TryAgain(msg)
 
 
-def holds(item: Item, to: Destination) -> bool:
+def holds(item: Item, to: Peer) -> bool:
     """Ask by C-FIND at the IMAGE level whether the peer keeps this instance.
 
     Raises:
@@ -213,7 +240,7 @@ def proposals(wanted: Iterable[Syntaxes]) -> list[PresentationContext]:
     return [build_context(sop_class, syntax) for sop_class, syntax in pairs]
 
 
-def _settled(status: int, item: Item, to: Destination) -> int:
+def _settled(status: int, item: Item, to: Peer) -> int:
     fate = verdict(status)
     if fate is Verdict.DUPLICATE:
         if holds(item, to):
@@ -229,7 +256,7 @@ def _settled(status: int, item: Item, to: Destination) -> int:
     return status
 
 
-def _sendable(association: Association, item: Item, to: Destination) -> Path | Dataset:
+def _sendable(association: Association, item: Item, to: Peer) -> Path | Dataset:
     """Give the file, or its data set where the peer takes only the default transfer syntax."""
     accepted = {
         (context.abstract_syntax, context.transfer_syntax[0])
@@ -245,12 +272,12 @@ def _sendable(association: Association, item: Item, to: Destination) -> Path | D
     raise _not_taken(item.syntaxes, to)
 
 
-def _not_taken(syntaxes: Syntaxes, to: Destination) -> Broken:
+def _not_taken(syntaxes: Syntaxes, to: Peer) -> Broken:
     sop_class, syntax = (UID(one).name for one in syntaxes)
     return Broken(code="refused", detail=f"{to.name} does not accept {sop_class} in {syntax}")
 
 
-def _not_established(association: Association, to: Destination) -> Exception:
+def _not_established(association: Association, to: Peer) -> Exception:
     answer = association.acceptor.primitive
     if association.is_rejected and answer is not None:
         codes = (answer.result, answer.result_source, answer.diagnostic)
@@ -264,7 +291,7 @@ def _not_established(association: Association, to: Destination) -> Exception:
     return TryAgain(msg)
 
 
-def _hurry(event: evt.Event) -> None:
+def hurry(event: evt.Event) -> None:
     """Send and acknowledge at once. Quick acknowledgement falls back after each read.
 
     A peer that leaves Nagle's algorithm on sends a response's second half only after our
