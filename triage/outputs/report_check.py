@@ -22,7 +22,7 @@ from triage.outputs.codes import (
     TRIAGE_RESULT,
 )
 from triage.outputs.context import DISCLAIMER, RESEARCH_BANNER, ReportContext
-from triage.outputs.source import plain, printable
+from triage.outputs.source import is_value, quiet
 
 _FLAGS: Final = {
     "CompletionFlag": "COMPLETE",
@@ -47,11 +47,12 @@ def check(document: Document, assessment: Assessment, context: ReportContext) ->
     Raises:
         Broken: the document must not leave. The detail says why.
     """
-    report = _read_back(document)
-    _check_header(report, document, assessment)
-    _check_evidence(report, assessment)
-    _check_groups(report, assessment)
-    _check_statements(report, assessment, context)
+    with quiet():
+        report = _read_back(document)
+        _check_header(report, document, assessment)
+        _check_evidence(report, assessment)
+        _check_groups(report, assessment)
+        _check_statements(report, assessment, context)
 
 
 def _must(ok: object, otherwise: str) -> None:
@@ -80,7 +81,7 @@ def _check_header(report: Comprehensive3DSR, document: Document, assessment: Ass
         _must(str(report.get(keyword, "")) == value, f"{keyword} is not what it must be")
     missing = [keyword for keyword in _PRESENT if keyword not in report]
     _must(not missing, f"it lacks {', '.join(missing)}")
-    same = plain(report, "PatientID") == printable(assessment.study.patient.patient_id)
+    same = is_value(report, "PatientID", assessment.study.patient.patient_id)
     _must(same, "PatientID is not the study's")
     title = report.content[0].name == codes.cid7021.ImagingMeasurementReport
     _must(title, "its title is not Imaging Measurement Report")

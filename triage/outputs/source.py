@@ -7,7 +7,9 @@ identifies a patient, a study or an order is never cut.
 
 import struct
 import unicodedata
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
 
@@ -58,6 +60,8 @@ _TEXT_LIMITS: Final = {
     "UT": None,
     "UC": None,
 }
+_SAME: Final = ("PatientID", "PatientName", "PatientBirthDate")
+"""In what all instances of a study must agree, as far as they say anything."""
 _UNREADABLE: Final = (
     InvalidDicomError, EOFError, ValueError, TypeError, KeyError, AttributeError,
     NotImplementedError, OverflowError, LookupError, struct.error, RecursionError,
@@ -90,6 +94,14 @@ def read(assessment: Assessment) -> Source:
         raise Broken(code="unparsable", detail="No instance of the study has a readable header")
     _same_patient(headers, study)
     return Source(_tidy(headers[0]), tuple(_placed(header) for header in headers))
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep values from data sets out of warnings; identity is copied as it came, legal or not."""
+    with warnings.catch_warnings(), config.disable_value_validation():
+        warnings.simplefilter("ignore")
+        yield
 
 
 def clean(text: str, limit: int | None = None) -> str:
@@ -138,11 +150,12 @@ def _open(ref: InstanceRef, *, strict: bool) -> Dataset | None:
 def _same_patient(headers: Sequence[Dataset], study: Study) -> None:
     """Hold the study unless every instance names the same patient and the same study."""
     known = study.patient
-    expected = (known.patient_id, known.issuer_of_patient_id)
-    seen: dict[str, set[str]] = {"PatientName": set(), "PatientBirthDate": set()}
+    seen: dict[str, set[str]] = {keyword: set() for keyword in _SAME}
     for header in headers:
-        mine = tuple(plain(header, name) for name in ("PatientID", "IssuerOfPatientID"))
-        if mine != tuple(map(printable, expected)):
+        ours = is_value(header, "PatientID", known.patient_id) and is_value(
+            header, "IssuerOfPatientID", known.issuer_of_patient_id
+        )
+        if not ours:
             raise Held(
                 code="identity-conflict", detail="The instances name another patient than the study"
             )
@@ -153,6 +166,12 @@ def _same_patient(headers: Sequence[Dataset], study: Study) -> None:
     for keyword, values in seen.items():
         if len(values - {""}) > 1:
             raise Held(code="identity-conflict", detail=f"The instances disagree in {keyword}")
+
+
+def is_value(header: Dataset, keyword: str, expected: str) -> bool:
+    """Tell whether an element has this value; a backslash in an identifier makes several of one."""
+    value = plain(header, keyword)
+    return printable(expected) in {value, value.partition("\\")[0].strip()}
 
 
 def plain(header: Dataset, keyword: str) -> str:

@@ -5,9 +5,6 @@ In triage mode nothing in the document points at a place: no regions, no key ima
 The document is COMPLETE, UNVERIFIED and PRELIMINARY; software never verifies.
 """
 
-import contextlib
-import warnings
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta, timezone
 from io import BytesIO
 from pathlib import Path
@@ -15,7 +12,6 @@ from typing import Final
 
 from highdicom.base_content import ContributingEquipment
 from highdicom.sr import CodedConcept, Comprehensive3DSR
-from pydicom import config
 from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
 from pydicom.uid import UID, Comprehensive3DSRStorage, SecondaryCaptureImageStorage
@@ -33,7 +29,7 @@ from triage.outputs.context import (
 )
 from triage.outputs.report_check import check
 from triage.outputs.report_tree import KIND, detectors, tree
-from triage.outputs.source import TYPE_2, Source, clean, read
+from triage.outputs.source import TYPE_2, Source, clean, quiet, read
 from triage.settings import Reporting
 from triage.study import InstanceRef, Patient, Study, StudyRef
 
@@ -52,7 +48,7 @@ def build(assessment: Assessment, context: ReportContext) -> Document:
             that a report may state.
         TryAgain: a source file could not be read just now.
     """
-    with _quiet():
+    with quiet():
         report = _document(assessment, context, read(assessment))
         content = _written(report)
     return Document(
@@ -99,17 +95,9 @@ def warm() -> None:
         "2.25.2", "2.25.1", "2.25.3",
     )  # fmt: skip
     place.Modality, place.Rows, place.Columns = "OT", 1, 1
-    with _quiet():
+    with quiet():
         made_up = Assessment(study, (detection,), decision)
         _written(_document(made_up, context, Source(header, (place,))))
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep values from data sets out of warnings; identity is copied as it came, legal or not."""
-    with warnings.catch_warnings(), config.disable_value_validation():
-        warnings.simplefilter("ignore")
-        yield
 
 
 def _written(report: Comprehensive3DSR) -> bytes:

@@ -22,7 +22,7 @@ from pydicom.uid import generate_uid
 from tests.servers import binary
 from tests.triage.outputs import studies
 from triage.errors import REASONS, Broken, Held
-from triage.finding import Assessment, Document
+from triage.finding import Assessment, Document, Outcome
 from triage.outputs import structured_report
 from triage.outputs.context import DISCLAIMER, RESEARCH_BANNER, Predecessor, ReportContext
 
@@ -212,6 +212,61 @@ def test_the_order_is_carried_over(tmp_path: Path) -> None:
     assert request.StudyInstanceUID == report.StudyInstanceUID
 
 
+def test_the_procedure_reported_is_the_sources_own(tmp_path: Path) -> None:
+    (code,) = order().RequestedProcedureCodeSequence
+    path = studies.generated(tmp_path / "x.dcm", studies.DX, ProcedureCodeSequence=[code])
+    text = dump(built(studies.assessed([path])).content, tmp_path)
+    assert '"Procedure reported")=(XRCHEST2,99HOSP,"Chest, two views")' in text
+
+
+def test_without_a_procedure_code_it_is_named_by_modality(ct: Assessment, tmp_path: Path) -> None:
+    text = dump(built(ct).content, tmp_path)
+    assert '"Procedure reported")=(25045-6,LN,"CT unspecified body region")' in text
+
+
+def test_times_are_on_the_studys_clock(tmp_path: Path) -> None:
+    path = studies.generated(tmp_path / "x.dcm", studies.DX, TimezoneOffsetFromUTC="-0330")
+    report = opened(built(studies.assessed([path])))
+    assert f"{report.ContentDate} {report.ContentTime}" == "20261121 070000"
+    assert report.TimezoneOffsetFromUTC == "-0330"
+
+
+def test_what_cannot_be_encoded_legally_is_left_empty(tmp_path: Path) -> None:
+    path = studies.generated(
+        tmp_path / "x.dcm",
+        studies.DX,
+        PatientBirthDate="1980-99-99",
+        PatientSex="female",
+        StudyTime="noon",
+        PatientAge="old",
+    )
+    document = built(studies.assessed([path]))
+    assert complaints(document.content, tmp_path) == []
+    report = opened(document)
+    assert not report.PatientBirthDate
+    assert not report.PatientSex
+    assert "PatientAge" not in report
+
+
+def test_an_identifier_is_never_cut(tmp_path: Path) -> None:
+    patient_id = "P" * 70
+    path = studies.generated(
+        tmp_path / "x.dcm", studies.DX, PatientID=patient_id, AccessionNumber="A" * 20
+    )
+    report = pydicom.dcmread(BytesIO(built(studies.assessed([path])).content))
+    with pydicom.config.disable_value_validation():
+        assert (report.PatientID, report.AccessionNumber) == (patient_id, "A" * 20)
+
+
+def test_a_backslash_in_an_identifier_is_no_second_patient(tmp_path: Path) -> None:
+    path = studies.generated(tmp_path / "x.dcm", studies.DX, PatientID=["A", "B"])
+    assessment = studies.assessed([path])
+    first = replace(assessment.study.patient, patient_id="A")
+    assessment = replace(assessment, study=replace(assessment.study, patient=first))
+    report = pydicom.dcmread(BytesIO(built(assessment).content))
+    assert list(report.PatientID) == ["A", "B"]
+
+
 def test_evidence_and_library_list_every_image_analysed(tmp_path: Path) -> None:
     paths = two_series(tmp_path)
     document = built(studies.assessed(paths))
@@ -354,6 +409,51 @@ def test_a_source_file_that_changed_is_no_source(
     with pytest.raises(Broken) as caught:
         structured_report.build(assessment, studies.context())
     assert caught.value.reason.code == "corrupt"
+
+
+def test_the_patient_must_be_the_studys(ct: Assessment) -> None:
+    other = replace(ct.study.patient, patient_id="SOMEBODY ELSE")
+    with pytest.raises(Held):
+        structured_report.build(
+            replace(ct, study=replace(ct.study, patient=other)), studies.context()
+        )
+
+
+def test_an_instance_of_another_study_is_held(ct: Assessment) -> None:
+    ref = replace(ct.study.ref, study_instance_uid="1.2.3")
+    with pytest.raises(Held):
+        structured_report.build(replace(ct, study=replace(ct.study, ref=ref)), studies.context())
+
+
+def test_only_instances_of_the_study_can_have_been_analysed(ct: Assessment) -> None:
+    detection = replace(ct.detections[0], sop_instance_uids=("1.2.3",))
+    with pytest.raises(Broken, match="1 analysed instances"):
+        structured_report.build(replace(ct, detections=(detection,)), studies.context())
+
+
+@pytest.mark.parametrize("outcome", [Outcome.HELD, Outcome.FAILED, Outcome.PENDING])
+def test_no_report_states_an_outcome_that_is_none(outcome: Outcome, ct: Assessment) -> None:
+    assessment = replace(ct, decision=replace(ct.decision, outcome=outcome))
+    with pytest.raises(Broken, match="No report states"):
+        structured_report.build(assessment, studies.context())
+
+
+def test_a_study_with_one_broken_file_can_still_be_reported_as_not_analysed(tmp_path: Path) -> None:
+    paths = two_series(tmp_path)
+    assessment = studies.not_analysed(paths, "unparsable")
+    paths[1].write_bytes(b"no DICOM")
+    evidence = opened(built(assessment)).get_evidence()
+    assert [instance for _, _, instance, _ in evidence] == [
+        pydicom.dcmread(paths[0]).SOPInstanceUID
+    ]
+
+
+def test_a_study_without_any_readable_file_cannot(tmp_path: Path) -> None:
+    path = studies.altered(studies.bundled("CT_small.dcm"), tmp_path / "x.dcm", lambda _: None)
+    assessment = studies.not_analysed([path], "unparsable")
+    path.write_bytes(b"no DICOM")
+    with pytest.raises(Broken, match="unparsable"):
+        structured_report.build(assessment, studies.context())
 
 
 @pytest.mark.parametrize(
