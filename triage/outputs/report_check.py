@@ -113,7 +113,11 @@ def _check_statements(
     report: Comprehensive3DSR, assessment: Assessment, context: ReportContext
 ) -> None:
     items = list(_walk(report))
-    remarks = [str(item.TextValue) for item in items if _named(item, codes.DCM.Comment)]
+    remarks = [
+        _without_names(str(item.TextValue), assessment)
+        for item in items
+        if _named(item, codes.DCM.Comment)
+    ]
     wanted = [DISCLAIMER, *([RESEARCH_BANNER] if context.mode == "research" else [])]
     said = [str(item.TextValue) for item in items if _named(item, INTENDED_USE)]
     _must(said == wanted, "the statement of intended use is missing")
@@ -127,6 +131,14 @@ def _check_statements(
     if context.mode == "triage":
         marks = any(_points_at_a_place(item) for item in items)
         _must(not marks, "it marks a location although the mode is triage")
+
+
+def _without_names(text: str, assessment: Assessment) -> str:
+    """Leave out what a site may call its detectors and strata as it likes."""
+    for detection in assessment.detections:
+        for name in (detection.detector.name, detection.calibration.stratum):
+            text = text.replace(name, "")
+    return text
 
 
 def _walk(item: Dataset) -> Iterator[Dataset]:

@@ -546,6 +546,13 @@ def test_the_gate_stops_a_sentence_that_only_a_reader_may_say(ct: Assessment) ->
         structured_report.check(document, assessment, studies.context())
 
 
+def test_a_detector_may_be_named_for_what_it_learnt(ct: Assessment) -> None:
+    detector = replace(studies.DETECTOR, name="normal-chest")
+    detections = tuple(replace(one, detector=detector) for one in ct.detections)
+    decision = replace(ct.decision, sentence="At least as unusual as 9 of 10 (normal-chest 1.2.0).")
+    assert built(replace(ct, detections=detections, decision=decision))
+
+
 def test_the_gate_stops_a_location_mark_in_triage_mode(ct: Assessment) -> None:
     research = structured_report.build(ct, studies.context("research"))
     with pytest.raises(Broken):
