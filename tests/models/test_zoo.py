@@ -64,3 +64,24 @@ def test_its_card_s_auroc_is_found_again_on_the_same_pictures(
     )
     (said,) = (found for found in shipped.card.evaluations if found.name == subset)
     assert auroc(well, sick) == pytest.approx(said.auroc.value, abs=0.005)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_drawn_child_is_unremarkable_until_an_opacity_is_pasted(
+    shipped: Artifact, seed: int
+) -> None:
+    from models.radiographs import paste_opacity, sample
+    from triage.preprocess.pipeline import prepare_image
+    from triage.settings import Recipe
+
+    (plain,) = sample(seed, 1, 256)
+    recipe = Recipe.model_validate(shipped.card.recipe)
+    p_plain, p_pasted = (
+        shipped.calibration.p_value(
+            float(shipped.detector.score(prepare_image(image, recipe).voxels_NCHW).score_N[0]),
+            ("DX/CHEST/child",),
+        ).p
+        for image in (plain, paste_opacity(plain, seed))
+    )
+    assert p_plain > 0.05
+    assert p_pasted <= 0.02
