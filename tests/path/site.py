@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +14,8 @@ from typing import Any
 
 import pytest
 import yaml
+from pydicom.errors import InvalidDicomError
+from pydicom.filereader import read_file_meta_info
 from sqlalchemy import select
 
 from db.engine import Database, connect
@@ -23,6 +25,20 @@ from tests.servers import Orthanc, accepts, binary, end, free_port
 
 START_S = 90.0
 DCMTK = "/usr/bin"
+OPTIONS = {
+    "1.2.840.10008.1.2.2": "-xb",
+    "1.2.840.10008.1.2.1.99": "-xd",
+    "1.2.840.10008.1.2.4.50": "-xy",
+    "1.2.840.10008.1.2.4.51": "-xx",
+    "1.2.840.10008.1.2.4.57": "-xs",
+    "1.2.840.10008.1.2.4.70": "-xs",
+    "1.2.840.10008.1.2.4.80": "-xt",
+    "1.2.840.10008.1.2.4.81": "-xu",
+    "1.2.840.10008.1.2.4.90": "-xv",
+    "1.2.840.10008.1.2.4.91": "-xw",
+    "1.2.840.10008.1.2.5": "-xr",
+}
+"""storescu's options by transfer syntax UID."""
 DATA = Path(os.environ.get("TRIAGE_TEST_DATA", Path(__file__).parents[3] / "shared" / "data"))
 
 
@@ -36,33 +52,25 @@ class Site:
     database: Database
     process: subprocess.Popen[bytes]
 
-    def send(self, *paths: Path, check: bool = True) -> int:
-        """Send files or folders with DCMTK's storescu, as a modality would; gives its exit code."""
-        files = [str(one) for path in paths for one in _files(path)]
-        # Every file in the transfer syntax it has: -xs and friends would propose only one.
-        command = [
-            binary("dcmsend", DCMTK), "--no-uid-checks", "-aec", "TRIAGE", "-aet", "MODALITY",
-            "127.0.0.1", str(self.port),
-        ]  # fmt: skip
-        done = subprocess.run(
-            [*command, *files], capture_output=True, env={**os.environ, "TCP_NODELAY": "1"},
-            check=False,
-        )  # fmt: skip
-        if check:
-            assert done.returncode == 0, done.stderr.decode(errors="replace")[-2000:]
-        return done.returncode
+    def send(self, *paths: Path, check: bool = True) -> None:
+        """Send files or folders with DCMTK's storescu, as a modality would.
 
-    def storescu(self, *paths: Path, options: Sequence[str] = ()) -> subprocess.Popen[bytes]:
-        """Start DCMTK's storescu on files of one transfer syntax family; does not wait."""
-        files = [str(one) for path in paths for one in _files(path)]
-        command = [
-            binary("storescu", DCMTK), *options, "-aec", "TRIAGE", "-aet", "MODALITY",
-            "127.0.0.1", str(self.port), *files,
-        ]  # fmt: skip
-        return subprocess.Popen(
-            command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-            env={**os.environ, "TCP_NODELAY": "1"},
-        )  # fmt: skip
+        One call a transfer syntax, which storescu must be told. Without ``check`` a file that
+        storescu or the listener refuses is passed over.
+        """
+        groups: dict[str, list[str]] = {}
+        for path in (one for named in paths for one in _files(named)):
+            groups.setdefault(_proposing(path), []).append(str(path))
+        for option, files in groups.items():
+            command = [
+                binary("storescu", DCMTK), option, "--no-halt", "--required", "-aec", "TRIAGE",
+                "-aet", "MODALITY", "127.0.0.1", str(self.port), *files,
+            ]  # fmt: skip
+            environment = {**os.environ, "TCP_NODELAY": "1"}
+            done = subprocess.run(
+                command, capture_output=True, env=environment, check=False, timeout=300
+            )
+            assert not check or done.returncode == 0, done.stderr[-2000:]
 
     def studies(self) -> dict[str, StudyRow]:
         with self.database.reading() as session:
@@ -137,10 +145,9 @@ def site(
     }
     (state / "configs" / "site.yaml").write_text(yaml.safe_dump(content))
     environment = {k: v for k, v in os.environ.items() if not k.startswith("TRIAGE_")}
-    process = subprocess.Popen(
-        [sys.executable, "-m", "triage", "up", "--state", str(state)],
-        stderr=(folder / "up.log").open("wb"), env=environment,
-    )  # fmt: skip
+    command = [sys.executable, "-m", "triage", "up", "--state", str(state)]
+    with (folder / "up.log").open("wb") as sink:
+        process = subprocess.Popen(command, stderr=sink, env=environment)
     database = None
     try:
         _wait_ready(process, port, web_port, folder, state)
@@ -174,6 +181,15 @@ def _wait_ready(
 def _workers_ready(state: Path) -> bool:
     logs = [log for log in (state / "logs").glob("worker-*.log") if log.is_file()]
     return len(logs) >= 3 and all("worker.ready" in log.read_text() for log in logs)
+
+
+def _proposing(path: Path) -> str:
+    """Give storescu's option for a file's transfer syntax; its default takes the uncompressed."""
+    try:
+        syntax = str(read_file_meta_info(path).TransferSyntaxUID)
+    except (InvalidDicomError, AttributeError, ValueError, OSError):
+        return "-x="
+    return OPTIONS.get(syntax, "-x=")
 
 
 def _files(path: Path) -> list[Path]:
