@@ -16,11 +16,11 @@ import pytest
 import yaml
 from pydicom.errors import InvalidDicomError
 from pydicom.filereader import read_file_meta_info
-from sqlalchemy import select
+from sqlalchemy import func, select
 
 from db.engine import Database, connect
 from db.states import FINAL
-from db.tables import InstanceRow, QuarantineRow, StudyRow
+from db.tables import DecisionRow, InstanceRow, QuarantineRow, StudyRow
 from tests.servers import Orthanc, accepts, binary, end, free_port
 
 START_S = 90.0
@@ -85,6 +85,18 @@ class Site:
         with self.database.reading() as session:
             return list(session.scalars(select(QuarantineRow)))
 
+    def reports_due(self) -> dict[str, int]:
+        """Give how many generations of each study were analysed: each owes one report."""
+        analysed = DecisionRow.outcome.in_(("prioritised", "not prioritised"))
+        query = (
+            select(StudyRow.study_instance_uid, func.count())
+            .join(DecisionRow, DecisionRow.study_id == StudyRow.id)
+            .where(analysed)
+            .group_by(StudyRow.study_instance_uid)
+        )
+        with self.database.reading() as session:
+            return {row[0]: row[1] for row in session.execute(query)}
+
     def settle(self, expected: int, limit_s: float = 120.0) -> dict[str, StudyRow]:
         """Wait until ``expected`` studies are at rest and the spool is empty; gives them."""
         deadline = time.monotonic() + limit_s
@@ -99,8 +111,9 @@ class Site:
                 pytest.fail(f"not settled: {states}, {self.tail()}")
             time.sleep(0.2)
 
-    def pid_of(self, name: str) -> int:
-        """Give a process of the site by its command's last words, for example "listen"."""
+    def pids_of(self, name: str) -> list[int]:
+        """Give the site's processes whose command line holds ``name``, for example "listen"."""
+        found = []
         for entry in Path("/proc").iterdir():
             if not entry.name.isdigit():
                 continue
@@ -111,12 +124,16 @@ class Site:
                 continue
             ours = f"TRIAGE_STATE={self.state}\0" in environment
             if ours and name in " ".join(words) and "up" not in words:
-                return int(entry.name)
-        pytest.fail(f"no process {name}")
+                found.append(int(entry.name))
+        return sorted(found)
 
-    def kill(self, name: str) -> None:
+    def kill(self, name: str, limit_s: float = 30.0) -> None:
         """End a process of the site with SIGKILL; its supervisor starts it again."""
-        os.kill(self.pid_of(name), signal.SIGKILL)
+        deadline = time.monotonic() + limit_s
+        while not (found := self.pids_of(name)):
+            assert time.monotonic() < deadline, f"no process {name}"
+            time.sleep(0.1)
+        os.kill(found[-1], signal.SIGKILL)
 
     def tail(self) -> str:
         """Give the last log lines, for a failed test."""

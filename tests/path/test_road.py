@@ -2,7 +2,6 @@
 
 import csv
 import subprocess
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from io import BytesIO
@@ -58,10 +57,8 @@ def reports(pacs: servers.Orthanc) -> dict[str, list[bytes]]:
 
 def check_reports(road: Road, folder: Path) -> None:
     """Each analysed generation has exactly one report, readable and valid; nobody else has any."""
-    studies = road.site.studies().items()
-    expected = {uid: row.generation for uid, row in studies if row.outcome in ANALYSED}
     found = reports(road.pacs)
-    assert {uid: len(contents) for uid, contents in found.items()} == expected
+    assert {uid: len(one) for uid, one in found.items()} == road.site.reports_due() != {}
     for number, content in enumerate(one for contents in found.values() for one in contents):
         path = folder / f"{number}.dcm"
         path.write_bytes(content)
@@ -77,6 +74,16 @@ def check_reports(road: Road, folder: Path) -> None:
         assert "Imaging Measurement Report" in shown.stdout
 
 
+def expected(study: demo_studies.DemoStudy) -> set[str]:
+    """What a made-up study must come to."""
+    if study.name in demo_studies.EXAMPLES:
+        # Held where another test has sent the same SOP instance with other bytes.
+        return {"not analysed", "held"}
+    if study.name.startswith("radiograph "):
+        return {"prioritised" if "opacity" in study.name else "not prioritised"}
+    return {"held"}
+
+
 def test_made_up_studies_walk_the_road(road: Road, tmp_path: Path) -> None:
     studies = demo_studies.make(tmp_path / "studies")
     for study in studies:
@@ -84,16 +91,9 @@ def test_made_up_studies_walk_the_road(road: Road, tmp_path: Path) -> None:
             road.site.send(*study.files, check=False)
     accepted = [study for study in studies if study.accepted]
     rows = road.site.settle(len(accepted))
-    uids = {
-        str(pydicom.dcmread(study.files[0], specific_tags=["StudyInstanceUID"]).StudyInstanceUID)
-        for study in accepted
-    }
-    assert uids <= set(rows)
-    outcomes = Counter(rows[uid].outcome for uid in uids)
-    assert outcomes["held"] == 2
-    assert outcomes["not analysed"] == 4
-    assert outcomes["prioritised"] == demo_studies.WITH_OPACITY
-    assert outcomes["not prioritised"] == demo_studies.HEALTHY
+    for study in accepted:
+        header = pydicom.dcmread(study.files[0], specific_tags=["StudyInstanceUID"])
+        assert rows[str(header.StudyInstanceUID)].outcome in expected(study), study.name
     check_reports(road, tmp_path)
 
 
