@@ -24,9 +24,6 @@ from mmap import mmap
 from pathlib import Path
 from typing import Final
 
-IMPLEMENTATION_CLASS_UID: Final = "2.25.87168949748273891947685081545426227733"
-IMPLEMENTATION_VERSION_NAME: Final = "TRIAGE_0_1"
-
 Bytes = bytes | bytearray | memoryview | mmap
 FOLDERS: Final = tuple(f"{number:02x}" for number in range(256))
 STALE_S: Final = 3600.0

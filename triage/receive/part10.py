@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from struct import Struct
 from typing import Final
 
+from triage import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from triage.receive.scan import Scanned
-from triage.spool import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 
 PREFIX: Final = bytes(128) + b"DICM"
 SHORT: Final = Struct("<HH2sH")

@@ -5,9 +5,10 @@ from pathlib import Path
 from pydicom import dcmread
 
 from tests.triage.receive import build
+from triage import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from triage.receive.part10 import Caller, file_header
 from triage.receive.scan import scan
-from triage.spool import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME, digest
+from triage.spool import digest
 
 CALLER = Caller("MODALITY", "TRIAGE", "10.0.0.5", 50123, "10.0.0.1", 11112)
 
