@@ -10,6 +10,7 @@ from typing import Final
 
 from pydicom.uid import UID
 
+from triage import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from triage.receive.pdu import HEADER, Broken, Pdu, Why
 from triage.receive.scan import (
     DEFLATED_LITTLE,
@@ -17,7 +18,6 @@ from triage.receive.scan import (
     EXPLICIT_LITTLE,
     IMPLICIT_LITTLE,
 )
-from triage.spool import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 
 VERIFICATION: Final = "1.2.840.10008.1.1"
 APPLICATION_CONTEXT: Final = "1.2.840.10008.3.1.1.1"

@@ -18,6 +18,7 @@ from pynetdicom.pdu_primitives import (
 )
 
 from tests.triage.receive import raw
+from triage import IMPLEMENTATION_CLASS_UID
 from triage.receive.negotiation import (
     Context,
     Rejection,
@@ -28,7 +29,6 @@ from triage.receive.negotiation import (
     read_request,
 )
 from triage.receive.pdu import Broken
-from triage.spool import IMPLEMENTATION_CLASS_UID
 
 CT, EXPLICIT, IMPLICIT = raw.CT, raw.EXPLICIT, raw.IMPLICIT
 BIG, DEFLATED = "1.2.840.10008.1.2.2", "1.2.840.10008.1.2.1.99"
