@@ -146,6 +146,8 @@ def train(
     found = train(detector, data=data, runs=runs, resume=resume, device=device)
     if as_json:
         common.print_json(found)
+    else:
+        typer.echo(f"The artifact and its card are in {found['artifact']}")
 
 
 @app.command()
