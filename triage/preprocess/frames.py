@@ -65,11 +65,10 @@ def message(planes: Sequence[Plane | None]) -> dict[str, Any] | None:
     if not known or len(known) != len(planes):
         return None
     first = known[0]
-    for one in known:
-        if not np.allclose(one.orientation, first.orientation, atol=_SAME):
-            raise NotEligible(code="header", detail="the images are not parallel")
-        if not np.allclose(one.spacing_mm, first.spacing_mm, rtol=_SAME):
-            raise NotEligible(code="header", detail="the images differ in Pixel Spacing")
+    if not np.allclose([one.orientation for one in known], first.orientation, atol=_SAME):
+        raise NotEligible(code="header", detail="the images are not parallel")
+    if not np.allclose([one.spacing_mm for one in known], first.spacing_mm, rtol=_SAME):
+        raise NotEligible(code="header", detail="the images differ in Pixel Spacing")
     return {
         "origins_mm": [one.origin_mm for one in known],
         "orientation": first.orientation,

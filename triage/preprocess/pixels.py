@@ -11,12 +11,11 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 from pydicom import Dataset, FileDataset, uid
-from pydicom.filereader import read_partial
 from pydicom.pixels.decoders.base import get_decoder
 from pydicom.pixels.processing import apply_modality_lut
 
 from triage.errors import Broken, Held, NotEligible
-from triage.preprocess import frames, voi
+from triage.preprocess import frames, headers, voi
 
 NATIVE: Final = ""
 GDCM_READER: Final = "gdcm-reader"
@@ -43,8 +42,9 @@ PLUGINS: Final[Mapping[str, str]] = {
 }
 """Transfer syntax -> the one decoder that is used for it. Chosen, never guessed at run time."""
 _GREY: Final = ("MONOCHROME1", "MONOCHROME2")
-_PIXEL_DATA: Final = 0x7FE00010
 _BYTES_A_VALUE: Final = 4
+_WITHOUT_COPYING: Final[Any] = True
+"""Nobody writes into the stored values. Any, because pydicom types each option as all of them."""
 Stored = npt.NDArray[Any]
 
 
@@ -69,7 +69,7 @@ def claim(paths: Sequence[Path], *, max_pixels: int, max_memory_bytes: int) -> C
         NotEligible: header or pixel-data: sizes are missing, or the image is not grey.
         Broken: resource-limit, the claim is too large.
     """
-    header = _read(paths[0], with_pixels=False)
+    header = headers.read(paths[0], with_pixels=False)
     rows, columns = int(header.Rows), int(header.Columns)
     samples = int(header.get("SamplesPerPixel") or 1)
     count = int(header.get("NumberOfFrames") or 1)
@@ -100,7 +100,7 @@ def fill(
     displayed: list[bool] = []
     header = Dataset()
     for path in paths:
-        header = _read(path, with_pixels=True)
+        header = headers.read(path, with_pixels=True)
         stored = _stored_values(header, path)
         if len(planes) + len(stored) > len(out) or stored.shape[1:] != out.shape[1:]:
             raise NotEligible(code="header", detail="the images of the series differ in size")
@@ -116,21 +116,6 @@ def fill(
         "inverted": _is_inverted(header),
         "voi_applied": all(displayed),
     }
-
-
-def _read(path: Path, *, with_pixels: bool) -> FileDataset:
-    """Read a file up to and with its pixels: what follows them may be endless padding."""
-    passed = False
-
-    def ends(tag: int, _vr: str | None, _length: int) -> bool:
-        nonlocal passed
-        if passed or (tag >= _PIXEL_DATA and not with_pixels):
-            return True
-        passed = tag >= _PIXEL_DATA
-        return False
-
-    with path.open("rb") as file:
-        return read_partial(file, stop_when=ends, force=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +140,9 @@ def _stored_values(header: FileDataset, path: Path) -> Stored:
     if plugin == GDCM_READER:
         array = _by_gdcm(path)
     else:
-        array, _ = get_decoder(syntax).as_array(header, raw=True, decoding_plugin=plugin)
+        array, _ = get_decoder(syntax).as_array(
+            header, raw=True, view_only=_WITHOUT_COPYING, decoding_plugin=plugin
+        )
     shape = (int(header.get("NumberOfFrames") or 1), int(header.Rows), int(header.Columns))
     if array.size != np.prod(shape):
         raise Held(code="pixel-data", detail="the decoded size differs from the header")
