@@ -19,13 +19,15 @@ from pathlib import Path
 
 import numpy as np
 from pynetdicom import AE, evt
-from pynetdicom.sop_class import Comprehensive3DSRStorage
 
 from tests.builders import dx
 from tests.path.site import Site, site
 from tests.servers import free_port
 from triage.dimse import inspect, send
 from triage.settings import Destination
+
+
+COMPREHENSIVE_3D_SR = "1.2.840.10008.5.1.4.1.1.88.34"
 
 
 class Arrivals:
@@ -51,10 +53,11 @@ class Arrivals:
 def pacs(arrivals: Arrivals) -> Iterator[int]:
     """A PACS that only notes when what comes."""
     port, ae = free_port(), AE("BENCH")
-    ae.add_supported_context(Comprehensive3DSRStorage)
+    ae.add_supported_context(COMPREHENSIVE_3D_SR)
     server = ae.start_server(
         ("127.0.0.1", port), block=False, evt_handlers=[(evt.EVT_C_STORE, arrivals.note)]
     )
+    assert server is not None
     try:
         yield port
     finally:
