@@ -26,7 +26,6 @@ from tests.servers import free_port
 from triage.dimse import inspect, send
 from triage.settings import Destination
 
-
 COMPREHENSIVE_3D_SR = "1.2.840.10008.5.1.4.1.1.88.34"
 
 
