@@ -187,7 +187,8 @@ def study_show(
     """Show one study: state, finding, reports, history."""
     from triage.commands.study import describe
 
-    found = describe(common.open_database(common.load(state, config)), study)
+    with common.opened(common.load(state, config)) as database:
+        found = describe(database, study)
     if as_json:
         common.print_json(found)
         return
@@ -209,7 +210,8 @@ def queue_ls(
     """List studies that wait for a step or for a person."""
     from triage.commands.study import waiting
 
-    rows = waiting(common.open_database(common.load(state, config)), every=every)
+    with common.opened(common.load(state, config)) as database:
+        rows = waiting(database, every=every)
     if as_json:
         common.print_json(rows)
     elif rows:
@@ -232,8 +234,8 @@ def queue_retry(
     if not studies and not every:
         msg = "name the studies, or say --all-failed"
         raise typer.BadParameter(msg)
-    database = common.open_database(common.load(state, config))
-    numbers = retry(database, studies or [], actor=getpass.getuser())
+    with common.opened(common.load(state, config)) as database:
+        numbers = retry(database, studies or [], actor=getpass.getuser())
     if as_json:
         common.print_json({"retried": numbers})
     else:
@@ -256,9 +258,9 @@ def audit_query(
 
     from triage.commands.trail import Question, query
 
-    database = common.open_database(common.load(state, config))
     ask = Question(study, event, user, since.replace(tzinfo=UTC) if since else None, limit)
-    rows = query(database, ask, actor=getpass.getuser())
+    with common.opened(common.load(state, config)) as database:
+        rows = query(database, ask, actor=getpass.getuser())
     if as_json:
         common.print_json(rows)
     elif rows:
@@ -275,7 +277,8 @@ def audit_verify(state: State = None, config: Config = None, as_json: AsJson = F
     from triage.commands.trail import verify
 
     settings = common.load(state, config)
-    verdict = verify(common.open_database(settings), settings, actor=getpass.getuser())
+    with common.opened(settings) as database:
+        verdict = verify(database, settings, actor=getpass.getuser())
     if as_json:
         common.print_json({"ok": verdict.ok, **asdict(verdict)})
     elif verdict.ok:

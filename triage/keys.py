@@ -36,7 +36,8 @@ def site_key(folder: Path, name: str = UID_KEY) -> bytes:
 
 def _make(path: Path) -> None:
     """Write the whole key under another name, then link it: two makers agree on one key."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    # Not the process id: in a container it comes again, with the draft of one that was killed.
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "wb") as file:
         file.write(secrets.token_bytes(KEY_BYTES))

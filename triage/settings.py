@@ -24,7 +24,12 @@ from pydantic import (
     PositiveInt,
     ValidationError,
 )
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+)
 
 from triage.errors import ConfigError
 
@@ -316,6 +321,7 @@ def load(state: Path | None = None, config: Path | None = None) -> Settings:
     """
     state = (state or Path(os.environ.get("TRIAGE_STATE", DEFAULT_STATE))).expanduser().absolute()
     config = _config_folder(state, config)
+    _refuse_unknown_variables()
     return Settings(
         state=state,
         config=config,
@@ -327,6 +333,15 @@ def load(state: Path | None = None, config: Path | None = None) -> Settings:
             for path in sorted(_folder(config, "recipes").glob("*.yaml"))
         },
     )
+
+
+def _refuse_unknown_variables() -> None:
+    """Refuse a variable that names no section of site.yaml: below one, pydantic refuses it."""
+    for name in os.environ:
+        section = name.removeprefix(ENV_PREFIX).split("__")[0].lower()
+        if name.startswith(ENV_PREFIX) and section not in Site.model_fields:
+            msg = f"environment variable {name}: site.yaml has no section {section}"
+            raise ConfigError(msg)
 
 
 def _config_folder(state: Path, config: Path | None) -> Path:
@@ -351,16 +366,29 @@ def _parse(
 ) -> Model:
     path = folder / name if (folder / name).is_file() else PACKAGED / name
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-        return model(**{**content, **(given or {})})
+        return model(**{**_mapping(path), **(given or {})})
     except OSError as why:
         msg = f"cannot read {path}: {why.strerror}"
         raise ConfigError(msg) from None
-    except yaml.YAMLError as why:
+    except (yaml.YAMLError, UnicodeDecodeError) as why:
         msg = f"{path} is not valid YAML: {str(why).splitlines()[0]}"
+        raise ConfigError(msg) from None
+    except SettingsError as why:
+        msg = f"environment over {path}: {why}"
         raise ConfigError(msg) from None
     except ValidationError as why:
         first = why.errors(include_input=False, include_url=False)[0]
         key = ".".join(str(part) for part in first["loc"])
         msg = f"{path}: {key}: {first['msg']} ({why.error_count()} wrong); see `triage config show`"
         raise ConfigError(msg) from None
+
+
+def _mapping(path: Path) -> dict[str, Any]:
+    """Read a YAML file whose top level must be keys and values; an empty file has none."""
+    content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        msg = f"{path} is not a mapping of keys to values; see `triage config show`"
+        raise ConfigError(msg)
+    return {str(key): value for key, value in content.items()}

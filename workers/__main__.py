@@ -6,53 +6,72 @@ The ``triage`` command starts them; nothing in ``triage`` imports this package.
 import argparse
 import sys
 
-from db import schema
-from db.engine import connect
 from triage import log, rules
 from triage import settings as configuration
+from triage.commands import common
+from triage.errors import TriageError
+
+KNOWN = ("cpu", "gpu", "out")
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one worker process."""
+    """Run one worker process; what needs set-up first is one line and not a traceback."""
+    chosen = _parser().parse_args(arguments)
+    try:
+        return _run(chosen) if chosen.door == "run" else _serve(chosen)
+    except TriageError as why:
+        sys.stderr.write(f"triage: {why}\n")
+        return common.SETUP
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m workers")
     doors = parser.add_subparsers(dest="door", required=True)
     worker = doors.add_parser("worker")
-    worker.add_argument("--queues", default="cpu,gpu,out")
+    worker.add_argument("--queues", type=_queues, default="cpu,gpu,out")
     worker.add_argument("--concurrency", type=int, default=1)
     doors.add_parser("dispatch")
     offline = doors.add_parser("run")
     offline.add_argument("paths", nargs="+")
     offline.add_argument("--json", action="store_true")
     offline.add_argument("--sr")
-    chosen = parser.parse_args(arguments)
-    if chosen.door == "run":
-        from workers import offline as door
+    return parser
 
-        return door.run(chosen.paths, as_json=chosen.json, sr=chosen.sr)
-    return _serve(chosen)
+
+def _queues(text: str) -> list[str]:
+    """Refuse a queue that no step serves: its worker would wait for ever."""
+    queues = sorted({name.strip() for name in text.split(",")})
+    if unknown := set(queues) - set(KNOWN):
+        msg = f"no queue {', '.join(sorted(unknown))}; there are {', '.join(KNOWN)}"
+        raise argparse.ArgumentTypeError(msg)
+    return queues
+
+
+def _run(chosen: argparse.Namespace) -> int:
+    from workers import offline
+
+    return offline.run(chosen.paths, as_json=chosen.json, sr=chosen.sr)
 
 
 def _serve(chosen: argparse.Namespace) -> int:
     settings = configuration.load()
     rules.check(settings.routes)
     log.configure(chosen.door, as_json=not sys.stderr.isatty())
-    database = connect(settings.database_url)
-    schema.require_head(database)
+    database = common.open_database(settings)
     if chosen.door == "dispatch":
         from workers import dispatch
 
         dispatch.serve(database, settings)
         return 0
-    queues = sorted(set(chosen.queues.split(",")))
     if settings.site.broker.url:
         from workers import app
 
         database.dispose()
-        app.serve(queues, chosen.concurrency)
+        app.serve(chosen.queues, chosen.concurrency)
         return 0
     from workers import local
 
-    local.serve(database, settings, queues)
+    local.serve(database, settings, chosen.queues)
     return 0
 
 

@@ -14,6 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from db import lifecycle
 from db.engine import Database
 from triage import log
+from triage.errors import ConfigError
 from triage.settings import Settings
 from workers import housekeeping
 from workers.app import TASK, make_app
@@ -66,12 +67,27 @@ def serve(database: Database, settings: Settings) -> None:
                 housekeeping.keep(database, settings)
                 next_keeping = time.monotonic() + pace.reconcile_s
             if time.monotonic() >= next_note:
-                housekeeping.remember(database, settings)
                 next_note = time.monotonic() + NOTE_S
+                _note(database, settings)
         except SQLAlchemyError as why:
             log.get().warning("database.away", why=type(why).__name__)
             published = 0
         if not published:
             time.sleep(pace.poll_s)
-    housekeeping.keep(database, settings)
-    housekeeping.remember(database, settings)
+    _close(database, settings)
+
+
+def _close(database: Database, settings: Settings) -> None:
+    try:
+        housekeeping.keep(database, settings)
+        _note(database, settings)
+    except SQLAlchemyError as why:
+        log.get().warning("database.away", why=type(why).__name__)
+
+
+def _note(database: Database, settings: Settings) -> None:
+    """Note the chain's head; a file that cannot be written must not stop the road."""
+    try:
+        housekeeping.remember(database, settings)
+    except (ConfigError, OSError, ValueError) as why:
+        log.get().error("audit.not-noted", why=type(why).__name__, file=str(settings.checkpoints))

@@ -3,13 +3,14 @@
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from triage import rules
 from triage import settings as configuration
@@ -26,6 +27,8 @@ USAGE: Final = 2
 """Wrong arguments."""
 SETUP: Final = 3
 """Configuration, database or files need attention first."""
+PIPE_COLUMNS: Final = 4000
+"""A pipe has no width; a program or a person's pager reads it."""
 
 State = Annotated[
     Path | None,
@@ -60,12 +63,24 @@ def open_database(settings: Settings) -> "Database":
     from db import schema
     from db.engine import connect
 
-    database = connect(settings.database_url)
-    try:
-        schema.require_head(database)
-    except schema.SchemaError as why:
-        raise ConfigError(str(why)) from None
+    with _named_trouble():
+        database = connect(settings.database_url)
+        try:
+            schema.require_head(database)
+        except BaseException:
+            database.dispose()
+            raise
     return database
+
+
+@contextmanager
+def opened(settings: Settings) -> "Iterator[Database]":
+    """Have the database open while one command runs."""
+    database = open_database(settings)
+    try:
+        yield database
+    finally:
+        database.dispose()
 
 
 def prepare(settings: Settings) -> None:
@@ -73,10 +88,27 @@ def prepare(settings: Settings) -> None:
     from db import schema
 
     settings.state.mkdir(parents=True, exist_ok=True, mode=0o700)
-    try:
+    with _named_trouble():
         schema.upgrade(settings.database_url)
-    except schema.SchemaError as why:
+
+
+@contextmanager
+def _named_trouble() -> Iterator[None]:
+    """Turn what a database says about itself into what to do; its words may hold a password."""
+    from sqlalchemy.exc import SQLAlchemyError
+
+    from db.schema import SchemaError
+
+    try:
+        yield
+    except SchemaError as why:
         raise ConfigError(str(why)) from None
+    except (SQLAlchemyError, ImportError, OSError) as why:
+        msg = (
+            f"cannot open the database ({type(why).__name__}); check database.url in site.yaml, "
+            "and that its server runs"
+        )
+        raise ConfigError(msg) from None
 
 
 def become(module: str, *arguments: str) -> None:
@@ -92,8 +124,12 @@ def print_json(data: object) -> None:
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-    """Print a plain table on standard output."""
-    table = Table(*columns, box=None, pad_edge=False, header_style="bold")
+    """Print a plain table on standard output; nothing of it is cut off, however narrow."""
+    heads = (Column(name, overflow="fold") for name in columns)
+    table = Table(*heads, box=None, pad_edge=False, header_style="bold")
     for row in rows:
         table.add_row(*("" if cell is None else str(cell) for cell in row))
-    Console().print(table)
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=PIPE_COLUMNS)
+    console.print(table)

@@ -23,6 +23,15 @@ FLOORS = {
 }
 """Older releases have published vulnerabilities that this product would be open to."""
 
+SEE = "see site.yaml, and `triage config validate`"
+FIXES = {
+    "database": "check database.url in site.yaml, and that its server runs",
+    "spool": "give this user the state folder, on a disk with room",
+    "detectors": "install the artifact again: its files are not those that were packed",
+    "broker": "check broker.url in site.yaml: redis://HOST:PORT/0",
+}
+"""What to do where a check itself cannot run."""
+
 
 @dataclass(frozen=True, slots=True)
 class Check:
@@ -42,8 +51,11 @@ def examine(settings: Settings) -> list[Check]:
 def _guarded(part: Callable[[Settings], Iterator[Check]], settings: Settings) -> Iterator[Check]:
     try:
         yield from part(settings)
-    except (TriageError, OSError, SQLAlchemyError, RuntimeError, ValueError) as why:
-        yield Check(part.__name__.strip("_"), ok=False, found=f"{type(why).__name__}: {why}")
+    except (TriageError, OSError, SQLAlchemyError, ImportError, RuntimeError, ValueError) as why:
+        # A database's words may quote its URL, and with it a password.
+        found = type(why).__name__ if isinstance(why, SQLAlchemyError) else f"{why}"
+        name = part.__name__.strip("_")
+        yield Check(name, ok=False, found=found, fix=FIXES.get(name, SEE))
 
 
 def _versions(_settings: Settings) -> Iterator[Check]:
@@ -146,7 +158,8 @@ def _ports(settings: Settings) -> Iterator[Check]:
         ("listener port", site.listener.host, site.listener.port),
         ("web port", site.web.host, site.web.port),
     ):
-        with socket.socket() as probe:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        with socket.socket(family) as probe:
             probe.settimeout(1)
             taken = probe.connect_ex((host, port)) == 0
         yield Check(name, ok=True, found=f"{port} {'answers' if taken else 'is free'}")

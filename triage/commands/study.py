@@ -22,6 +22,9 @@ from triage.errors import TriageError
 from triage.finding import Outcome
 from triage.record import requeue_refused
 
+LONGEST_NUMBER = 18
+"""Digits that surely fit a database's BIGINT."""
+
 
 class NoSuchStudy(TriageError):
     """No study with that id is known."""
@@ -34,7 +37,7 @@ def find(session: Session, key: str) -> StudyRow:
         NoSuchStudy: there is none.
     """
     condition = StudyRow.study_instance_uid == key
-    if key.isdecimal():
+    if key.isdecimal() and len(key) <= LONGEST_NUMBER:
         condition = condition | (StudyRow.id == int(key))
     row = session.scalar(select(StudyRow).where(condition))
     if row is None:

@@ -99,7 +99,7 @@ class Supervisor:
             try:
                 one.process.wait(max(0.1, deadline - time.monotonic()))
             except subprocess.TimeoutExpired:
-                one.process.kill()
+                os.killpg(one.process.pid, signal.SIGKILL)  # its session: also its children
                 one.process.wait()
         self._running.clear()
 
