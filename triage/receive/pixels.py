@@ -1,4 +1,7 @@
-"""Check that native pixel data is as long as its description says (PS3.5 8.1, PS3.3 C.7.6.3)."""
+"""Check that native pixel data is as long as its description says (PS3.5 8.1, PS3.3 C.7.6.3).
+
+Some real files hold up to a row of zeros more; readers leave them out.
+"""
 
 from typing import Final
 
@@ -37,7 +40,7 @@ def check_pixels(walk: Walk, encoding: Encoding, *, is_native: bool) -> bool:
                 raise Refused(CANNOT_UNDERSTAND, "encapsulated pixel data in a native syntax")
         elif is_native or tag != PIXEL_DATA:
             expected = _expected(walk, encoding, BITS.get(tag))
-            if expected and not any(length in (one, one + one % 2) for one in expected):
+            if expected and not (length in expected or _is_padded(walk, tag, expected, encoding)):
                 raise Refused(CANNOT_UNDERSTAND, "pixel data has the wrong length")
     return bool(present)
 
@@ -56,7 +59,17 @@ def _expected(walk: Walk, encoding: Encoding, bits: int | None) -> set[int]:
         lengths.add((frame_bits + 7) // 8 * frames)
     if _text(walk, PHOTOMETRIC_INTERPRETATION) == b"YBR_FULL_422":  # PS3.3 C.7.6.3.1.2
         lengths.add(frame_bits * frames // 8 // 3 * 2)
-    return lengths
+    return lengths | {one + one % 2 for one in lengths}
+
+
+def _is_padded(walk: Walk, tag: int, expected: set[int], encoding: Encoding) -> bool:
+    """Tell whether zeros follow the pixels, of even length in all and no more than a row."""
+    length = walk.values[tag].length
+    bits = BITS.get(tag) or _number(walk, BITS_ALLOCATED, encoding) or 0
+    samples = _number(walk, SAMPLES_PER_PIXEL, encoding) or 1
+    row_bytes = (_number(walk, COLUMNS, encoding) or 0) * samples * bits // 8
+    tails = [length - one for one in expected if 0 < length - one <= row_bytes]
+    return bool(tails) and length % 2 == 0 and not any(walk.end_of_value(tag, min(tails)))
 
 
 def _number(walk: Walk, tag: int, encoding: Encoding) -> int | None:

@@ -38,7 +38,8 @@ UIDS: Final = {
 }
 PATIENT_ID: Final = 0x00100020
 WANTED: Final = frozenset({*UIDS.values(), PATIENT_ID, *PIXEL_TAGS})
-UID: Final = re.compile(rb"(?:0|[1-9][0-9]*)(?:\.(?:0|[1-9][0-9]*))*")
+UID: Final = re.compile(rb"[0-9]+(?:\.[0-9]+)*")
+"""Components with leading zeros break PS3.5 9.1; scanners write them, and nothing is misled."""
 MAX_UID_CHARACTERS: Final = 64
 MAX_DEFLATED_TAIL_BYTES: Final = 16
 """A checksum, a size and a padding byte, which some writers leave after the deflated stream."""
@@ -75,15 +76,20 @@ def scan(data: Bytes, transfer_syntax_uid: str) -> Scanned:
 
 
 def check_uid(value: bytes, name: str) -> str:
-    """Give a UID's text (PS3.5 9.1), without its padding.
+    """Give a UID's text, without its padding.
 
     Raises:
         Refused: 0x0117, it is not a UID.
     """
     text = value.rstrip(b"\0 ")
-    if len(text) > MAX_UID_CHARACTERS or not UID.fullmatch(text):
+    if not is_uid(text):
         raise Refused(INVALID_UID, f"{name} is not a valid UID")
     return text.decode("ascii")
+
+
+def is_uid(text: bytes) -> bool:
+    """Tell whether this is short and made of numbers and dots, as UIDs are (PS3.5 9.1)."""
+    return len(text) <= MAX_UID_CHARACTERS and UID.fullmatch(text) is not None
 
 
 def inflate(data: Bytes) -> bytes:

@@ -111,6 +111,12 @@ class Walk:
             return None
         return bytes(self._data[place.start : place.start + place.length])
 
+    def end_of_value(self, tag: int, count: int) -> bytes:
+        """Give the last bytes of a wanted top-level value that has a length."""
+        place = self.values[tag]
+        end = place.start + place.length
+        return bytes(self._data[end - count : end])
+
     def _check_encoding(self) -> None:
         """Refuse another encoding than the negotiated one; pydicom would quietly switch to it."""
         letters = bytes(self._data[4:6])

@@ -1,4 +1,4 @@
-"""Native pixel data is exactly as long as its description says."""
+"""Native pixel data is as long as its description says, but for a row of zeros."""
 
 from typing import Any
 
@@ -19,7 +19,7 @@ def is_taken(data: bytes) -> bool:
     return not status
 
 
-@pytest.mark.parametrize("wrong", [0, 1, 2, 510, 514, 1024])
+@pytest.mark.parametrize("wrong", [0, 1, 2, 510, 546, 1024])
 def test_a_wrong_length_is_refused(wrong: int) -> None:
     with pytest.raises(Refused, match="pixel data has the wrong length"):
         scan(image(wrong), build.EXPLICIT)
@@ -42,8 +42,20 @@ def test_frames_samples_bits_and_the_padding_byte_count(
     changes: dict[str, Any], right: int
 ) -> None:
     assert is_taken(image(right, **changes))
-    assert not is_taken(image(right + 2, **changes))
+    assert not is_taken(image(right + 66, **changes))
     assert not is_taken(image(right - 2, **changes))
+
+
+def test_up_to_a_row_of_zeros_after_the_pixels_is_taken() -> None:
+    assert is_taken(image(514))
+    assert is_taken(image(512 + 32))
+    assert is_taken(build.encode(build.ct(PixelData=b"\x01" * 512 + bytes(32))))
+
+
+@pytest.mark.parametrize("tail", [b"\x01\0", b"\0\x01", bytes(30) + b"\x01\0", b"\0\0\0"])
+def test_anything_but_an_even_run_of_zeros_is_refused(tail: bytes) -> None:
+    element = build.raw(0x7FE00010, b"OW", bytes(512) + tail)
+    assert not is_taken(build.encode(build.ct(PixelData=None)) + element)
 
 
 def test_single_bit_frames_may_be_padded_each() -> None:

@@ -77,7 +77,7 @@ class TestUids:
         "uid",
         [
             b"../../../../tmp/x", b"/etc/passwd", b"..\\..\\x", b"1.2\0.3", b"1" + b".1" * 32,
-            b"1.2.a", b"1.02.3", b"1..2", b".1", b"1.", b"1.2\n", b"1.2\\1.3", b" 1.2", b"-1.2",
+            b"1.2.a", b"1.02.a", b"1..2", b".1", b"1.", b"1.2\n", b"1.2\\1.3", b" 1.2", b"-1.2",
         ],
     )  # fmt: skip
     def test_what_is_no_uid_is_an_invalid_instance(self, uid: bytes) -> None:
@@ -87,8 +87,10 @@ class TestUids:
     def test_the_reason_never_quotes_the_value(self) -> None:
         assert "CANARY" not in str(refusal(build.identity(sop=b"CANARY")))
 
-    @pytest.mark.parametrize("uid", [b"1.2", b"1.2\0", b"1.2 ", b"0.0", b"1" + b".1" * 31])
-    def test_valid_uids_with_their_padding_are_taken(self, uid: bytes) -> None:
+    @pytest.mark.parametrize(
+        "uid", [b"1.2", b"1.2\0", b"1.2 ", b"0.0", b"1.02.003", b"1" + b".1" * 31]
+    )
+    def test_uids_with_padding_or_leading_zeros_are_taken(self, uid: bytes) -> None:
         assert check_uid(uid, "UID") == uid.rstrip(b"\0 ").decode()
 
     @given(st.binary(max_size=80))

@@ -96,7 +96,7 @@ class TestRefused:
         assert sent(listener, data, other) == 0xA900
         assert waiting(listener) == []
 
-    @pytest.mark.parametrize("uid", [b"../../../../tmp/x", b"/x", b"1.2\0.3", b"1" * 65, b"1.02"])
+    @pytest.mark.parametrize("uid", [b"../../../../tmp/x", b"/x", b"1.2\0.3", b"1" * 65, b"1.02/3"])
     def test_a_uid_that_is_none_is_an_invalid_instance(
         self, start: Start, tmp_path: Path, uid: bytes
     ) -> None:
