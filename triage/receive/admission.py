@@ -6,13 +6,8 @@ from collections import Counter
 from typing import Final
 
 from triage.errors import ConfigError
-from triage.receive.negotiation import (
-    APPLICATION_CONTEXT,
-    AssociateRequest,
-    Rejection,
-    is_ae_title,
-    negotiate,
-)
+from triage.receive.negotiation import APPLICATION_CONTEXT, Rejection, accepted, negotiate
+from triage.receive.request import AssociateRequest, is_ae_title
 from triage.settings import Listener as Limits
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -72,7 +67,7 @@ class Door:
             (not is_ae_title(called) or wrong_name, Rejection.CALLED_AE_TITLE),
             (not is_ae_title(calling), Rejection.CALLING_AE_TITLE),
             (not self._is_peer(calling, address), Rejection.CALLING_AE_TITLE),
-            (not negotiate(request), Rejection.NO_CONTEXT),
+            (not accepted(negotiate(request)), Rejection.NO_CONTEXT),
         )
         return next((rejection for fails, rejection in checks if fails), None)
 

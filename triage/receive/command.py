@@ -1,15 +1,19 @@
 """Command sets: the few elements of group 0000 that a storage provider needs (PS3.7 9.3, E.1).
 
 They are always implicit VR little endian. Nothing of them is interpreted beyond what is used.
+pynetdicom writes the response to a C-ECHO; half a millisecond is too much for each instance.
 """
 
 from dataclasses import dataclass
 from enum import IntEnum
 from struct import Struct
-from typing import Final
+from typing import Any, Final
+
+from pynetdicom.dimse_messages import C_ECHO_RSP
+from pynetdicom.dimse_primitives import C_ECHO
 
 from triage.receive.pdu import Broken, Why
-from triage.receive.scan import MAX_UID_CHARACTERS
+from triage.receive.scan import is_uid
 
 ELEMENT: Final = Struct("<HHI")
 RESPONSE: Final = 0x8000
@@ -72,19 +76,36 @@ def response(command: Command, status: int, comment: str = "") -> bytes:
 
     UIDs are repeated only when they can be UIDs at all: the rest stays where it came from.
     """
+    comment = comment[:MAX_COMMENT_CHARACTERS].encode("ascii", "replace").decode()
+    if command.field == Field.C_ECHO:
+        return _echo_response(command, status, comment)
     elements = [
         (SOP_CLASS_UID, _repeatable(command.sop_class_uid)),
         (COMMAND_FIELD, _short(command.field | RESPONSE)),
         (MESSAGE_ID_RESPONDED_TO, _short(command.message_id)),
         (DATA_SET_TYPE, _short(NO_DATA_SET)),
         (STATUS, _short(status)),
-        (ERROR_COMMENT, _even(comment[:MAX_COMMENT_CHARACTERS].encode("ascii", "replace"), b" ")),
+        (ERROR_COMMENT, _even(comment.encode(), b" ")),
         (SOP_INSTANCE_UID, _repeatable(command.sop_instance_uid)),
     ]
     body = b"".join(
         ELEMENT.pack(0, number, len(value)) + value for number, value in elements if value
     )
     return ELEMENT.pack(0, GROUP_LENGTH, 4) + len(body).to_bytes(4, "little") + body
+
+
+def _echo_response(command: Command, status: int, comment: str) -> bytes:
+    sop_class = _repeatable(command.sop_class_uid).rstrip(b"\0").decode()
+    primitive: Any = C_ECHO()  # its attributes are annotated as always None
+    primitive.MessageIDBeingRespondedTo = command.message_id
+    primitive.AffectedSOPClassUID = sop_class or None
+    primitive.Status = status
+    primitive.ErrorComment = comment or None
+    message = C_ECHO_RSP()
+    message.primitive_to_message(primitive)
+    [whole] = message.encode_msg(context_id=1, max_pdu_length=0)
+    [(_, fragment)] = whole.presentation_data_value_list
+    return bytes(fragment[1:])  # without the message control header, which goes with the PDU
 
 
 def _elements(data: bytes | bytearray) -> dict[int, bytes]:
@@ -110,8 +131,7 @@ def _number(elements: dict[int, bytes], number: int) -> int:
 
 def _repeatable(uid: bytes) -> bytes:
     text = uid.rstrip(b"\0 ")
-    is_plain = len(text) <= MAX_UID_CHARACTERS and not text.translate(None, b"0123456789.")
-    return _even(text, b"\0") if is_plain else b""
+    return _even(text, b"\0") if is_uid(text) else b""
 
 
 def _short(number: int) -> bytes:

@@ -18,9 +18,10 @@ from triage.errors import ConfigError
 from triage.receive.admission import Door, Slots
 from triage.receive.association import Agreement, Association
 from triage.receive.lobby import MAX_VISITORS, Lobby
-from triage.receive.negotiation import AssociateRequest, Rejection, acceptance, negotiate
+from triage.receive.negotiation import Rejection, acceptance, accepted, negotiate
 from triage.receive.part10 import Caller
 from triage.receive.pdu import Wire
+from triage.receive.request import AssociateRequest
 from triage.receive.storage import Storage
 from triage.settings import Settings
 from triage.spool import Spool
@@ -107,24 +108,28 @@ class Listener:
             refusal = Rejection.LOCAL_LIMIT
         if refusal is not None:
             return refusal
+        is_served = False
         try:
             association = self._associate(peer, address, request)
             self._thread(lambda: self._serve(association, address[0])).start()
+            is_served = True
         except (OSError, RuntimeError):  # the peer has gone, or the system has no more threads
-            self._slots.give(address[0])
             peer.close()
+        finally:
+            if not is_served:
+                self._slots.give(address[0])
         return None
 
     def _associate(
         self, peer: socket.socket, address: tuple[str, int], request: AssociateRequest
     ) -> Association:
         names = request.calling_ae_title, request.called_ae_title
-        contexts = negotiate(request)
+        answers = negotiate(request)
         agreement = Agreement(
             caller=Caller(*names, *address, *peer.getsockname()[:2]),
-            contexts=contexts,
+            contexts=accepted(answers),
             max_answer_bytes=request.max_pdu_bytes,
-            acceptance=acceptance(request, contexts, self._limits.max_pdu_bytes),
+            acceptance=acceptance(request, answers, self._limits.max_pdu_bytes),
         )
         wire = Wire(peer, self._limits, self._stop_read)
         return Association(wire, agreement, self._storage, self.spool.journal)

@@ -15,8 +15,9 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from triage import log
-from triage.receive.negotiation import AssociateRequest, Rejection, read_request
+from triage.receive.negotiation import Rejection
 from triage.receive.pdu import HEADER, LINGER_BYTES, LINGER_S, Broken, Pdu, Why, where
+from triage.receive.request import AssociateRequest, read_request
 from triage.settings import Listener as Limits
 from triage.spool import Journal
 

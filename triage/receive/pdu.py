@@ -5,6 +5,7 @@ peer can neither fill a queue nor be answered before its bytes are safe, and why
 does not come costs one sleeping thread and not a busy one.
 """
 
+import logging
 import select
 import socket
 import time
@@ -16,6 +17,10 @@ from pathlib import Path
 from struct import Struct
 from typing import Final
 
+from pynetdicom import _config
+from pynetdicom.pdu import A_ABORT_RQ, A_RELEASE_RP
+from pynetdicom.pdu_primitives import A_ABORT, A_P_ABORT, A_RELEASE
+
 from triage.errors import TriageError
 from triage.settings import Listener as Limits
 
@@ -24,8 +29,9 @@ PDV_HEADER: Final = Struct(">IBB")
 CONTROL_PDU_BYTES: Final = 4
 LINGER_S: Final = 1.0
 LINGER_BYTES: Final = 1_048_576
-ABORT_BY_USER: Final = bytes((7, 0, 0, 0, 0, 4, 0, 0, 0, 0))
-RELEASE_RP: Final = bytes((6, 0, 0, 0, 0, 4, 0, 0, 0, 0))
+
+_config.LOG_HANDLER_LEVEL = "none"
+logging.getLogger("pynetdicom").setLevel(logging.CRITICAL + 1)  # its errors quote peers
 
 
 class Pdu(IntEnum):
@@ -50,11 +56,29 @@ class Why(IntEnum):
     INVALID_PARAMETER = 6
 
 
+def _release_rp() -> bytes:
+    release = A_RELEASE()
+    release.result = "affirmative"
+    return A_RELEASE_RP(release).encode()
+
+
+def _abort_by_user() -> bytes:
+    abort = A_ABORT()
+    abort.abort_source = 0
+    return A_ABORT_RQ(abort).encode()
+
+
+RELEASE_RP: Final = _release_rp()
+ABORT_BY_USER: Final = _abort_by_user()
+
+
 class Broken(TriageError):
     """The peer broke the protocol: it is answered with an A-ABORT and the association ends."""
 
     def __init__(self, why: Why, what: str) -> None:
-        self.pdu = bytes((7, 0, 0, 0, 0, 4, 0, 0, 2, why))
+        abort = A_P_ABORT()
+        abort.provider_reason = why
+        self.pdu: bytes = A_ABORT_RQ(abort).encode()
         super().__init__(what)
 
 

@@ -7,7 +7,8 @@ import pytest
 from tests.triage.receive import raw
 from triage.errors import ConfigError
 from triage.receive.admission import Door, Slots
-from triage.receive.negotiation import AssociateRequest, Rejection, read_request
+from triage.receive.negotiation import Rejection
+from triage.receive.request import AssociateRequest, read_request
 from triage.settings import Listener as Limits
 from triage.settings import Peer
 

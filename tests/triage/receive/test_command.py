@@ -63,6 +63,15 @@ def test_a_comment_is_cut_at_64_characters() -> None:
     assert len(answer.ErrorComment) == 64
 
 
+def test_pydicom_reads_the_response_to_an_echo() -> None:
+    echo = read_command(raw.command(0x30, raw.VERIFICATION.encode(), data=False))
+    answer = decoded(response(echo, 0x0122, "not here"))
+    assert (answer.CommandField, answer.MessageIDBeingRespondedTo) == (0x8030, 7)
+    assert (answer.Status, answer.ErrorComment) == (0x0122, "not here")
+    assert answer.AffectedSOPClassUID == raw.VERIFICATION
+    assert answer.CommandDataSetType == 0x0101
+
+
 def without(number: int) -> bytes:
     fields = raw.elements_of(raw.command(1, b"1.2", b"1.3", data=True))
     del fields[number]

@@ -58,7 +58,7 @@ class TestImports:
         script = (
             "import sys, triage.receive.listener\n"
             "heavy = {'torch', 'monai', 'sqlalchemy', 'celery', 'redis', 'db', 'models',"
-            " 'workers', 'pynetdicom'}\n"
+            " 'workers'}\n"
             "print(sorted(heavy & set(sys.modules)))"
         )
         done = subprocess.run(

@@ -17,7 +17,7 @@ from tests.triage.receive import raw
 from tests.triage.receive.conftest import Start, soon
 from triage.receive import lobby as lobby_module
 from triage.receive.listener import Listener
-from triage.receive.negotiation import AssociateRequest, read_request
+from triage.receive.request import AssociateRequest, read_request
 from triage.spool import JournalEvent
 
 CONTEXTS = [(raw.CT, [raw.EXPLICIT]), (raw.VERIFICATION, [raw.IMPLICIT])]

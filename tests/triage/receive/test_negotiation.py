@@ -19,16 +19,18 @@ from pynetdicom.pdu_primitives import (
 
 from tests.triage.receive import raw
 from triage import IMPLEMENTATION_CLASS_UID
+from triage.receive.admission import Door
 from triage.receive.negotiation import (
     Context,
     Rejection,
     acceptance,
-    is_ae_title,
+    accepted,
     is_storage,
     negotiate,
-    read_request,
 )
 from triage.receive.pdu import Broken
+from triage.receive.request import AssociateRequest, is_ae_title, read_request
+from triage.settings import Listener as Limits
 
 CT, EXPLICIT, IMPLICIT = raw.CT, raw.EXPLICIT, raw.IMPLICIT
 BIG, DEFLATED = "1.2.840.10008.1.2.2", "1.2.840.10008.1.2.1.99"
@@ -51,12 +53,16 @@ def by_pynetdicom(*contexts: tuple[str, list[str]], extras: tuple[Any, ...] = ()
     return bytes(A_ASSOCIATE_RQ(primitive).encode()[6:])
 
 
-def accepted(content: bytes) -> A_ASSOCIATE_AC:
+def answer_to(content: bytes) -> A_ASSOCIATE_AC:
     """Let pynetdicom read our A-ASSOCIATE-AC."""
     request = read_request(content)
     answer = A_ASSOCIATE_AC()
     answer.decode(acceptance(request, negotiate(request), 131072))
     return answer
+
+
+def taken(request: AssociateRequest) -> dict[int, Context]:
+    return accepted(negotiate(request))
 
 
 class TestReading:
@@ -66,7 +72,7 @@ class TestReading:
         assert request.max_pdu_bytes == 32768
         assert not request.wants_async
         assert [one.abstract_syntax for one in request.proposals] == [CT, FIND]
-        assert request.proposals[0].transfer_syntaxes == (EXPLICIT, IMPLICIT)
+        assert request.proposals[0].transfer_syntax == [EXPLICIT, IMPLICIT]
 
     @given(st.binary(max_size=300), st.booleans())
     def test_only_broken_escapes(self, noise: bytes, after_head: bool) -> None:
@@ -84,7 +90,9 @@ class TestReading:
             request = read_request(content)
         except Broken:
             return
-        acceptance(request, negotiate(request), 131072)
+        door = Door(Limits(check_called_ae_title=False))
+        if door.refusal(request, "127.0.0.1") is None:
+            acceptance(request, negotiate(request), 131072)
 
     def test_a_hostile_mebibyte_takes_no_time(self) -> None:
         tiny = raw.item(0x20, b"\x01\0\0\0" + raw.item(0x30, b"1") + raw.item(0x40, b"1"))
@@ -94,35 +102,70 @@ class TestReading:
             read_request(content)
         assert time.perf_counter() - started < 0.1
 
+    def test_unknown_items_and_what_is_no_uid_are_passed_over(self) -> None:
+        odd = raw.item(0x20, b"\x05\0\0\0" + raw.item(0x30, b"CANARY") + raw.item(0x40, b"../x"))
+        content = by_pynetdicom((CT, [EXPLICIT])) + raw.item(0x99, b"new") + odd
+        request = read_request(content)
+        assert taken(request) == {1: Context(CT, EXPLICIT)}
+        answer = acceptance(request, negotiate(request), 131072)
+        assert raw.results(answer[6:]) == {1: 0, 5: 3}
+        assert b"CANARY" not in answer
+
+    def test_syntaxes_without_end_are_broken_and_take_no_time(self) -> None:
+        syntaxes = b"".join(raw.item(0x40, b"1.%d" % number) for number in range(5000))
+        context = raw.item(0x20, b"\x01\0\0\0" + raw.item(0x30, CT.encode()) + syntaxes)
+        content = raw.associate_rq([])[6:]
+        started = time.perf_counter()
+        assert taken(read_request(content + context)) == {}
+        with pytest.raises(Broken, match="too many transfer syntaxes"):
+            read_request(content + context * 4)
+        assert time.perf_counter() - started < 0.5
+
+    def test_a_full_request_is_answered_before_others_wait_long(self) -> None:
+        full = [(CT, [str(uid) for uid in AllTransferSyntaxes])] * 128
+        content = raw.associate_rq(full)[6:]
+        started = time.process_time()
+        request = read_request(content)
+        assert len(taken(request)) == 128
+        assert time.process_time() - started < 0.5
+
+    def test_pynetdicom_quotes_nothing_into_our_log(self, caplog: pytest.LogCaptureFixture) -> None:
+        content = raw.associate_rq([(CT, ["1.2.3"])], calling=b"\xc4CANARY")[6:]
+        read_request(content)
+        even = raw.item(0x20, b"\x02\0\0\0" + raw.item(0x30, CT.encode()))
+        with pytest.raises(Broken, match="damaged A-ASSOCIATE-RQ"):
+            read_request(content + even)
+        assert caplog.records == []
+
 
 class TestChoosing:
     def test_the_peers_order_decides_among_the_common_syntaxes(self) -> None:
         request = read_request(by_pynetdicom((CT, [MPEG, JPEG, EXPLICIT]), (CT, [IMPLICIT, JPEG])))
-        assert negotiate(request) == {1: Context(CT, JPEG), 3: Context(CT, IMPLICIT)}
+        assert taken(request) == {1: Context(CT, JPEG), 3: Context(CT, IMPLICIT)}
 
     def test_big_endian_and_deflated_are_taken_only_where_nothing_else_is_offered(self) -> None:
         request = read_request(
             by_pynetdicom((CT, [BIG, DEFLATED, IMPLICIT]), (CT, [BIG]), (CT, [DEFLATED]))
         )
-        syntaxes = [context.transfer_syntax for context in negotiate(request).values()]
+        syntaxes = [context.transfer_syntax for context in taken(request).values()]
         assert syntaxes == [IMPLICIT, BIG, DEFLATED]
 
     def test_what_is_not_taken_says_why(self) -> None:
-        answer = accepted(by_pynetdicom((CT, [MPEG]), (FIND, [IMPLICIT]), (CT, [IMPLICIT])))
+        answer = answer_to(by_pynetdicom((CT, [MPEG]), (FIND, [IMPLICIT]), (CT, [IMPLICIT])))
         results = [(one.context_id, one.result) for one in answer.presentation_context]
         assert results == [(1, 4), (3, 3), (5, 0)]
 
     def test_every_syntax_that_is_taken_is_one_that_pydicom_knows(self) -> None:
         offered = [str(uid) for uid in AllTransferSyntaxes]
         request = read_request(by_pynetdicom(*((CT, [uid]) for uid in offered)))
-        taken = {context.transfer_syntax for context in negotiate(request).values()}
-        assert len(taken) == 16
-        assert MPEG not in taken
+        syntaxes = {context.transfer_syntax for context in taken(request).values()}
+        assert len(syntaxes) == 16
+        assert MPEG not in syntaxes
 
 
 class TestAnswering:
     def test_pynetdicom_reads_our_acceptance(self) -> None:
-        answer = accepted(by_pynetdicom((CT, [EXPLICIT])))
+        answer = answer_to(by_pynetdicom((CT, [EXPLICIT])))
         assert (answer.calling_ae_title, answer.called_ae_title) == ("STORESCU", "TRIAGE")
         user: Any = answer.user_information
         assert user.maximum_length == 131072
@@ -133,7 +176,7 @@ class TestAnswering:
         window = AsynchronousOperationsWindowNegotiation()
         window.maximum_number_operations_invoked = 8
         window.maximum_number_operations_performed = 8
-        answer = accepted(by_pynetdicom((CT, [EXPLICIT]), extras=(window,)))
+        answer = answer_to(by_pynetdicom((CT, [EXPLICIT]), extras=(window,)))
         user: Any = answer.user_information
         item = user.async_ops_window
         assert item.maximum_number_operations_invoked == 1
