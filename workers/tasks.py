@@ -142,11 +142,12 @@ def delivering(settings: Settings, bench: Bench) -> Step[tuple[Queued, ...], tup
     def save(session: Session, claim: Claim, sendings: tuple[Sending, ...]) -> None:
         record.save_sendings(session, claim, sendings)
         refused = next((one.refused for one in sendings if one.refused), "")
+        refused = refused or record.refusal(session, claim.study_id)
         again = next((one.again for one in sendings if one.again), "")
-        if refused:
-            record.save_stop(session, claim, StudyState.FAILED, Reason("refused", refused))
-        elif again:
+        if again:  # first: one destination's refusal must not cost another its report
             later(session, claim, settings.site.work, again)
+        elif refused:
+            record.save_stop(session, claim, StudyState.FAILED, Reason("refused", refused))
         else:
             record.close_delivery(session, claim, reason=f"{len(sendings)} sent")
 

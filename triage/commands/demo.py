@@ -1,5 +1,6 @@
 """``triage demo``: the whole road on made-up studies, in one command."""
 
+import os
 import socket
 import time
 from collections.abc import Callable
@@ -21,7 +22,7 @@ from triage.commands.pacs import kept
 from triage.commands.send import Sent, send_files
 from triage.commands.supervise import Program, Supervisor
 from triage.dimse import Remote
-from triage.settings import DEFAULT_STATE, Settings
+from triage.settings import DEFAULT_STATE, ENV_PREFIX, Settings
 from triage.settings import load as load_settings
 
 PACS: Final = "TESTPACS"
@@ -81,8 +82,15 @@ def run(state: Path | None, *, port: int, check: bool) -> int:
         database.dispose()
 
 
+def _forget_the_site() -> None:
+    """Drop variables that would lead made-up studies into a site's own database or PACS."""
+    for name in [one for one in os.environ if one.startswith(ENV_PREFIX)]:
+        del os.environ[name]
+
+
 def _configure(state: Path, port: int) -> Settings:
     """Write the demo's site.yaml with free loopback ports, and read it back."""
+    _forget_the_site()
     free = _free_ports(3)
     site: dict[str, Any] = {
         "listener": {"port": free[0], "min_free_bytes": 100_000_000},

@@ -7,6 +7,7 @@ from triage.record.loads import (
     load_former_reports,
     load_generation,
     load_outbox,
+    refusal,
 )
 from triage.record.saves import (
     close_delivery,
@@ -28,6 +29,7 @@ __all__ = [
     "load_former_reports",
     "load_generation",
     "load_outbox",
+    "refusal",
     "requeue_refused",
     "save_assessment",
     "save_generation",

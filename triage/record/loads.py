@@ -84,6 +84,19 @@ def load_outbox(session: Session, study_id: int) -> tuple[Queued, ...]:
     return tuple(Queued(row.id, row.destination, document_of(row)) for row in rows)
 
 
+def refusal(session: Session, study_id: int) -> str:
+    """Give what a destination said when it refused a document of the study's generation, or ""."""
+    words = session.scalars(
+        select(OutboxRow.last_error)
+        .join(StudyRow, StudyRow.id == OutboxRow.study_id)
+        .where(StudyRow.id == study_id, OutboxRow.generation == StudyRow.generation)
+        .where(OutboxRow.state == REFUSED)
+        .order_by(OutboxRow.id)
+        .limit(1)
+    ).first()
+    return words or ""
+
+
 def has_newcomers(session: Session, study_id: int) -> bool:
     """Tell whether the study holds instances that its closed generation does not."""
     closed = (
