@@ -8,7 +8,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from triage import deliver, log, report
-from triage.errors import Broken, NotEligible
+from triage.errors import Broken, ConfigError, NotEligible
 from triage.keys import site_key
 from triage.outputs.context import Predecessor, ReportContext
 from triage.settings import Destination, Recipe, Settings
@@ -59,6 +59,7 @@ class Bench:
 
         Raises:
             NotEligible: no artifact of that name is installed.
+            ConfigError: its files are not what its manifest says.
         """
         if name not in self._artifacts:
             from models import artifact
@@ -68,7 +69,11 @@ class Bench:
             if found is None:
                 code, detail = "no-detector", f"artifact {name} is not installed"
                 raise NotEligible(code, detail)
-            self._artifacts[name] = artifact.load(found)
+            try:
+                self._artifacts[name] = artifact.load(found)
+            except artifact.BadArtifact as why:
+                msg = f"detector {name}: {why}"
+                raise ConfigError(msg) from None
         return self._artifacts[name]
 
     @cached_property
@@ -126,7 +131,7 @@ class Bench:
         """Load what the first study would otherwise wait for.
 
         Raises:
-            BadArtifact: a detector named by the routes fails its checksums: do not start.
+            ConfigError: a detector named by the routes fails its checksums: do not start.
         """
         if "gpu" in queues:
             self._warm_detectors()
