@@ -107,14 +107,19 @@ def web(
 def send(
     paths: Paths,
     to: To,
-    calling: Annotated[str, typer.Option(metavar="AE", help="Our AE title.")] = "TRIAGE",
+    calling: Annotated[
+        str | None, typer.Option(metavar="AE", help="Our AE title [default: the listener's].")
+    ] = None,
     jobs: Annotated[int, typer.Option(min=1, max=8, help="Associations at once.")] = 1,
     as_json: AsJson = False,
+    state: State = None,
+    config: Config = None,
 ) -> None:
     """Send DICOM files to an application entity."""
     from triage.commands.send import send
 
-    raise typer.Exit(send(paths, to, calling=calling, jobs=jobs, as_json=as_json))
+    ours = calling or common.load(state, config).site.listener.ae_title
+    raise typer.Exit(send(paths, to, calling=ours, jobs=jobs, as_json=as_json))
 
 
 @app.command()
@@ -135,31 +140,44 @@ def run(
 def train(
     detector: Annotated[Path, typer.Argument(exists=True, help="configs/detectors/NAME.yaml")],
     data: Annotated[Path | None, typer.Option(help="Instead of the folder it names.")] = None,
-    runs: Annotated[Path, typer.Option(help="Where runs are kept.")] = Path("runs"),
+    runs: Annotated[
+        Path | None, typer.Option(help="Where runs are kept [default: STATE/runs].")
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where it stopped.")] = False,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     as_json: AsJson = False,
+    state: State = None,
+    config: Config = None,
 ) -> None:
     """Train a detector on healthy images, calibrate it, measure it, pack it."""
     from triage.commands.train import train
 
-    found = train(detector, data=data, runs=runs, resume=resume, device=device)
+    settings = common.load(state, config)
+    kept = runs or settings.state / "runs"
+    found = train(detector, data=data, runs=kept, resume=resume, device=device)
     if as_json:
         common.print_json(found)
-    else:
-        typer.echo(f"The artifact and its card are in {found['artifact']}")
+        return
+    artifact = Path(found["artifact"])
+    typer.echo(f"Read {artifact / 'README.md'}; to let the workers use it:")
+    typer.echo(f"cp -r {artifact} {settings.artifacts[0] / detector.stem}")
 
 
 @app.command()
 def pacs(
-    folder: Annotated[Path, typer.Argument(help="Where to keep what arrives.")],
+    folder: Annotated[
+        Path | None, typer.Argument(help="Where to keep what arrives [default: STATE/pacs].")
+    ] = None,
     port: Annotated[int, typer.Option()] = 11113,
     ae_title: Annotated[str, typer.Option("--ae-title")] = "TESTPACS",
+    state: State = None,
+    config: Config = None,
 ) -> None:
     """Run a small test PACS that keeps what it gets. Not for patients."""
     from triage.commands.pacs import serve_pacs
 
-    serve_pacs(folder, port, ae_title, lambda bound: typer.echo(f"{ae_title}@127.0.0.1:{bound}"))
+    kept = folder or common.load(state, config).state / "pacs"
+    serve_pacs(kept, port, ae_title, lambda bound: typer.echo(f"{ae_title}@127.0.0.1:{bound}"))
 
 
 @app.command()
