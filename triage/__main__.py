@@ -108,7 +108,7 @@ def send(
     paths: Paths,
     to: To,
     calling: Annotated[
-        str | None, typer.Option(metavar="AE", help="Our AE title [default: the listener's].")
+        str | None, typer.Option(metavar="AE", help="Our AE title (by default the listener's).")
     ] = None,
     jobs: Annotated[int, typer.Option(min=1, max=8, help="Associations at once.")] = 1,
     as_json: AsJson = False,
@@ -141,7 +141,7 @@ def train(
     detector: Annotated[Path, typer.Argument(exists=True, help="configs/detectors/NAME.yaml")],
     data: Annotated[Path | None, typer.Option(help="Instead of the folder it names.")] = None,
     runs: Annotated[
-        Path | None, typer.Option(help="Where runs are kept [default: STATE/runs].")
+        Path | None, typer.Option(help="Where runs are kept (by default STATE/runs).")
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where it stopped.")] = False,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
@@ -166,7 +166,7 @@ def train(
 @app.command()
 def pacs(
     folder: Annotated[
-        Path | None, typer.Argument(help="Where to keep what arrives [default: STATE/pacs].")
+        Path | None, typer.Argument(help="Where to keep what arrives (by default STATE/pacs).")
     ] = None,
     port: Annotated[int, typer.Option()] = 11113,
     ae_title: Annotated[str, typer.Option("--ae-title")] = "TESTPACS",
@@ -349,7 +349,7 @@ def config_init(state: State = None) -> None:
 def main() -> None:
     """Run a command; errors say what, why and what next, without a traceback."""
     try:
-        app()
+        app(prog_name="triage")
     except TriageError as why:
         typer.echo(f"triage: {why}", err=True)
         sys.exit(common.SETUP)

@@ -32,11 +32,15 @@ PIPE_COLUMNS: Final = 4000
 
 State = Annotated[
     Path | None,
-    typer.Option("--state", help="State folder [default: the user's data folder].", metavar="DIR"),
+    typer.Option(
+        "--state", help="State folder (by default in the user's data folder).", metavar="DIR"
+    ),
 ]
 Config = Annotated[
     Path | None,
-    typer.Option("--config", help="Configuration folder [default: STATE/configs].", metavar="DIR"),
+    typer.Option(
+        "--config", help="Configuration folder (by default STATE/configs).", metavar="DIR"
+    ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 
