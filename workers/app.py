@@ -68,12 +68,7 @@ def _warm_child(**_signal: Any) -> None:  # noqa: ANN401 - Celery's signals pass
 
 
 def _warm() -> None:
-    worker = _the_worker()
-    if "gpu" in os.environ["TRIAGE_QUEUES"].split(","):
-        import torch
-
-        torch.set_num_threads(1)
-    worker.warm()
+    _the_worker().warm()
 
 
 def serve(queues: list[str], concurrency: int) -> None:

@@ -59,7 +59,7 @@ class Bench:
 
         Raises:
             NotEligible: no artifact of that name is installed.
-            ConfigError: its files are not what its manifest says.
+            ConfigError: its files are not what its manifest says, or the device is not there.
         """
         if name not in self._artifacts:
             from models import artifact
@@ -70,11 +70,27 @@ class Bench:
                 code, detail = "no-detector", f"artifact {name} is not installed"
                 raise NotEligible(code, detail)
             try:
-                self._artifacts[name] = artifact.load(found)
+                loaded = artifact.load(found)
             except artifact.BadArtifact as why:
                 msg = f"detector {name}: {why}"
                 raise ConfigError(msg) from None
+            loaded.detector.to(self._device)
+            self._artifacts[name] = loaded
         return self._artifacts[name]
+
+    @cached_property
+    def _device(self) -> str:
+        """Give where detectors run. On a CPU a worker takes one thread: more only compete."""
+        import torch
+
+        wanted, has_cuda = self._settings.site.work.device, torch.cuda.is_available()
+        if wanted == "cuda" and not has_cuda:
+            msg = "work.device is cuda, but torch sees no GPU; say auto or cpu in site.yaml"
+            raise ConfigError(msg)
+        if has_cuda and wanted != "cpu":
+            return "cuda"
+        torch.set_num_threads(1)
+        return "cpu"
 
     @cached_property
     def decoder(self) -> Decoder:
