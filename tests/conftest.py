@@ -7,6 +7,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
+import structlog
 
 from db import schema
 from db.engine import Database, connect
@@ -95,3 +96,12 @@ def postgres_emptied(server: servers.Postgres) -> str:
 
 def dsn(server: servers.Postgres, name: str) -> str:
     return f"host={server.socket_folder} port={server.port} user=postgres dbname={name}"
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_before() -> Iterator[None]:
+    """Undo what a test configures: a logger kept for later writes to a stream long closed."""
+    before = structlog.get_config()
+    yield
+    structlog.configure(**before)
+    structlog.contextvars.clear_contextvars()

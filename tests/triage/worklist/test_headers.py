@@ -4,6 +4,7 @@ from fastapi import FastAPI
 from db.engine import Database
 from tests.triage.worklist.builders import add_study
 from tests.triage.worklist.client import Client
+from triage import log
 from triage.worklist.headers import CONTENT_SECURITY_POLICY, HEADERS, MAX_BODY_BYTES
 
 PLACES = [
@@ -52,6 +53,8 @@ def test_a_body_larger_than_any_form_is_refused(client: Client) -> None:
 def test_a_broken_page_tells_a_number_and_nothing_else(
     app: FastAPI, client: Client, rows: Database, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    log.configure("web", as_json=True)
+
     @app.get("/breaks")
     def breaks() -> None:
         raise RuntimeError(CANARY)
