@@ -4,8 +4,8 @@ Shapes: N slices, C channels, H W rows and columns, P patches, F features, M mem
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from torch import Tensor, nn
@@ -24,6 +24,17 @@ class Volume:
 
 
 @dataclass(frozen=True, slots=True)
+class Batch:
+    """Healthy images of a training step, and what is known of each. No tensor is ever changed."""
+
+    voxels_NCHW: Tensor
+    organ_N: Tensor | None = None
+    """int64, index into the training file's list of organs; None where it names none."""
+    modality_N: Tensor | None = None
+    """int64, index into its list of modalities; None where it names none."""
+
+
+@dataclass(frozen=True, slots=True)
 class Anomaly:
     """A detector's raw word. Higher is stranger; comparable only within one detector."""
 
@@ -31,6 +42,12 @@ class Anomaly:
     """float32, one a slice, no unit."""
     map_NHW: Tensor | None
     """float32 at the input's resolution, >= 0, or None."""
+    others: Mapping[str, Tensor] = field(default_factory=dict)
+    """Further raw scores by name, float32, one a slice, higher is stranger; nothing is decided
+    by them."""
+    seen: Mapping[str, Tensor] = field(default_factory=dict)
+    """What the image looks like, by "organ" and "modality": probabilities (N, classes) over the
+    list of that name in ``params``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +56,42 @@ class Loss:
 
     total: Tensor
     parts: Mapping[str, Tensor]
+    latent_NF: Tensor | None = None
+    """The codes of the batch's images, with their gradient, where the family has codes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Player:
+    """One optimiser: what it moves and what it wants. Players of a stage take turns each batch."""
+
+    name: str
+    modules: tuple[nn.Module, ...]
+    """Their parameters are moved by this player, and by no other of its stage."""
+    loss: Callable[[Batch], Loss]
+    turns: int = 1
+    """Steps it makes on each batch."""
+    every: int = 1
+    """It plays on every n-th batch only."""
+    optimizer: str = "adamw"
+    """"adamw", "adam" or "rmsprop"."""
+    betas: tuple[float, float] = (0.9, 0.999)
+    rate: float = 1.0
+    """Its learning rate as a multiple of the plan's."""
+    encodes: bool = False
+    """Its loss carries ``latent_NF``: what constrains codes adds its terms here."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """Part of a training. Stages run one after the other, each with its own share of epochs."""
+
+    name: str
+    players: tuple[Player, ...]
+    watch: Callable[[Batch], Tensor] | None
+    """Held-out loss of healthy images, a scalar: the epoch where it is lowest is kept, and the
+    stage ends early when it no longer falls. None keeps the last epoch."""
+    share: float = 1.0
+    """Epochs as a multiple of the plan's."""
 
 
 class Detector(nn.Module, ABC):
@@ -49,9 +102,17 @@ class Detector(nn.Module, ABC):
         self.params: dict[str, Any] = params
         """The constructor's arguments, JSON-serialisable: the artifact's card keeps them."""
 
+    def stages(self) -> tuple[Stage, ...]:
+        """Give how it learns: by default one stage, one player, all parameters, ``loss``."""
+        player = Player("all", (self,), self.loss, encodes=True)
+        return (Stage("train", (player,), watch=lambda batch: self.loss(batch).total),)
+
     @abstractmethod
-    def loss(self, voxels_NCHW: Tensor) -> Loss:
-        """Give the training loss of one batch of healthy images."""
+    def loss(self, batch: Batch) -> Loss:
+        """Give the training loss of one batch of healthy images.
+
+        In a family of several players, the loss of the one that serves.
+        """
 
     @abstractmethod
     def score(self, voxels_NCHW: Tensor) -> Anomaly:

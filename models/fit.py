@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveFlo
 from torch import Tensor
 
 from models.checkpoint import Run, State, WrongRun, copy, keep, restore
-from models.contract import Detector
+from models.contract import Batch, Detector
 from models.curves import Epoch, draw, table
 from models.files import write_atomically
 from models.jitter import jitter
@@ -136,7 +136,7 @@ def _step(
         group["lr"] = rate
     kind = voxels_NCHW.device.type
     with torch.autocast(kind, dtype=torch.bfloat16, enabled=kind == "cuda"):
-        loss = detector.loss(voxels_NCHW).total
+        loss = detector.loss(Batch(voxels_NCHW)).total
     if not torch.isfinite(loss):
         msg = "the loss is no longer finite; lower the learning rate"
         raise WrongRun(msg)
@@ -173,7 +173,7 @@ def _held_out(detector: Detector, average: State, held_out: Tensor, batch_size: 
     detector.load_state_dict(average)
     detector.eval()
     total = sum(
-        float(detector.loss(batch.to(device)).total) * len(batch)
+        float(detector.loss(Batch(batch.to(device))).total) * len(batch)
         for batch in torch.split(held_out, batch_size)
     )
     detector.load_state_dict(training)

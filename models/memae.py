@@ -23,7 +23,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.contract import Anomaly, Detector, Loss
+from models.contract import Anomaly, Batch, Detector, Loss
 
 GROUPS: Final = 8
 SCALE: Final = 8.0
@@ -183,11 +183,11 @@ class MemAE(Detector):
         recalled = recalled_PF.reshape(last.shape).movedim(-1, 1)
         return self.decoder(self.expand(recalled)), address_PM
 
-    def loss(self, voxels_NCHW: Tensor) -> Loss:
+    def loss(self, batch: Batch) -> Loss:
         """Give the squared error of the reconstruction plus the weighted address entropy."""
-        rebuilt_NCHW, address_PM = self.rebuild(voxels_NCHW)
+        rebuilt_NCHW, address_PM = self.rebuild(batch.voxels_NCHW)
         parts = {
-            "reconstruction": F.mse_loss(rebuilt_NCHW, voxels_NCHW),
+            "reconstruction": F.mse_loss(rebuilt_NCHW, batch.voxels_NCHW),
             "entropy": entropy(address_PM),
         }
         total = parts["reconstruction"] + self.entropy_weight * parts["entropy"]

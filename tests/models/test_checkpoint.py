@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from models.checkpoint import Run, WrongRun, copy, keep, restore
+from models.contract import Batch
 from models.curves import Epoch
 from tests.models.chests import healthy, small_memae
 
@@ -13,7 +14,7 @@ EPOCHS = [Epoch(1, 0.5, 0.4, 1e-3), Epoch(2, 0.4, 0.4, 1e-3)]
 def test_weights_moments_and_history_come_back_to_the_bit(tmp_path: Path) -> None:
     detector, other = small_memae(), small_memae(seed=1)
     optimizer, blank = (torch.optim.AdamW(one.parameters()) for one in (detector, other))
-    torch.autograd.backward(detector.loss(healthy(4)).total)
+    torch.autograd.backward(detector.loss(Batch(healthy(4))).total)
     optimizer.step()
     state = copy(detector.state_dict())
     keep(tmp_path, {"seed": 1}, Run(state, state, EPOCHS, step=7), detector, optimizer)

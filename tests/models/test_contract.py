@@ -10,7 +10,7 @@ from torch import nn
 
 import models
 from models import DETECTORS, UnknownDetector, artifact
-from models.contract import Detector
+from models.contract import Batch, Detector
 from models.fit import Images, Plan, fit
 from tests.models.cards import CALIBRATION, card
 from tests.models.chests import SMALL, healthy, with_opacity
@@ -89,7 +89,7 @@ class TestEveryDetector:
         self, family: str
     ) -> None:
         detector = models.load(family)(**SMALL_PARAMS[family])
-        loss = detector.loss(healthy(8))
+        loss = detector.loss(Batch(healthy(8)))
         torch.autograd.backward(loss.total)
         assert all(torch.isfinite(part) for part in loss.parts.values())
         assert _untaught(detector) == []

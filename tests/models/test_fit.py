@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from models.checkpoint import POINTER, WrongRun
+from models.contract import Batch
 from models.curves import Epoch
 from models.fit import Images, Plan, fit
 from models.memae import MemAE
@@ -101,7 +102,7 @@ def test_it_stops_when_the_held_out_loss_stays_up_and_keeps_the_best(tmp_path: P
     assert len(history) < 40
     assert history[-1].number == best.number + 2
     with torch.no_grad():
-        kept = float(detector.loss(1 - healthy(8, seed=1)).total)
+        kept = float(detector.loss(Batch(1 - healthy(8, seed=1))).total)
     assert kept == pytest.approx(best.held_out_loss, rel=1e-5)
 
 

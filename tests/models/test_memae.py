@@ -2,6 +2,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from models.contract import Batch
 from models.memae import READINGS, MemAE, Memory, entropy, hard_shrink
 from tests.models.chests import healthy, small_memae, with_opacity
 
@@ -82,7 +83,7 @@ class TestMemAE:
         assert (anomaly.map_NHW[:, 0] > 0).any()
 
     def test_the_loss_adds_the_weighted_entropy(self) -> None:
-        loss = small_memae(entropy_weight=0.5).loss(healthy(4))
+        loss = small_memae(entropy_weight=0.5).loss(Batch(healthy(4)))
         expected = loss.parts["reconstruction"] + 0.5 * loss.parts["entropy"]
         assert torch.equal(loss.total, expected)
 
