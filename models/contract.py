@@ -123,3 +123,22 @@ class Detector(nn.Module, ABC):
 
         ``batches`` are voxels_NCHW. What is learned belongs in buffers, so that it is saved.
         """
+
+
+class Coder(Detector):
+    """A detector that gives every image a code and draws the image back from it.
+
+    One player of its stages has ``encodes``; that player's loss carries the batch's codes, as
+    ``encode`` gives them, in ``latent_NF``. So whoever constrains codes needs to know no family.
+    """
+
+    code_features: int
+    """F, the numbers in a code."""
+
+    @abstractmethod
+    def encode(self, voxels_NCHW: Tensor) -> Tensor:
+        """Give the codes (N, F) of images in [0, 1], before any memory, with their gradient."""
+
+    @abstractmethod
+    def decode(self, latent_NF: Tensor) -> Tensor:
+        """Give the images, voxels_NCHW, that codes stand for, with their gradient."""
