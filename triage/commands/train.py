@@ -173,12 +173,13 @@ def _is_of(name: str, picture: Picture) -> bool:
 def _fingerprint(
     training: Training, shared: Mapping[Role, tuple[Picture, ...]], history: Sequence[Epoch]
 ) -> Fingerprint:
-    digest = hashlib.sha256()
+    digest, used = hashlib.sha256(), set()
     for role in Role:
         for picture in shared[role]:
-            digest.update(
-                f"{role} {hashlib.sha256(picture.path.read_bytes()).hexdigest()}\n".encode()
-            )
+            content = picture.path.read_bytes()
+            digest.update(f"{role} {hashlib.sha256(content).hexdigest()}\n".encode())
+            if role is not Role.TEST:
+                used.add(artifact.image_digest(content))
     return Fingerprint(
         trained_on=_sources(shared[Role.TRAIN], training),
         held_out=_sources(shared[Role.HELD_OUT], training),
@@ -188,6 +189,7 @@ def _fingerprint(
         epochs=len(history),
         best_epoch=min(history, key=lambda epoch: epoch.held_out_loss).number,
         data_sha256=digest.hexdigest(),
+        images=tuple(sorted(used)),
         versions=artifact.versions(),
     )
 
