@@ -3,14 +3,16 @@
 Source:   Gong et al. 2019, arXiv:1904.02639, sections 3.2 to 3.4 (memory, shrinkage, losses).
 Input:    voxels_NCHW, float32 in [0, 1] as the recipe scales it; C = 1, ``size_px`` square.
 Score:    mean of the squared residual as ``reading`` sees it; no unit, >= 0, higher is stranger.
-Differs:  GroupNorm instead of BatchNorm, so a score never depends on batch mates; cosine
-          addresses carry a learned scale, because a softmax over bare cosines is nearly even;
-          the shrinkage threshold is given in units of 1/M, since at a fixed one a larger memory
-          is shrunk to nothing; ``memory`` chooses one code a place of the last feature map
-          (the paper's) or one code an image; ``reading`` names how the residual is looked at,
-          the paper's being ``mse``; ``relative`` divides the map by what healthy images leave
-          at that pixel; ``margin`` keeps the rim, with its markers and collimator, out of the
-          score but not out of the map.
+Differs:  GroupNorm instead of BatchNorm, so a score never depends on batch mates; ``address``
+          is the paper's ``cosine``, with a learned scale, because a softmax over bare cosines
+          is nearly even, or the public code's ``dot`` product, without one; the shrinkage
+          threshold is given in units of 1/M, since at a fixed one a larger memory is shrunk to
+          nothing: the public code's 2000 slots at 0.0025 are ``shrink`` 5; ``memory`` chooses
+          one code a place of the last feature map (the paper's) or one code an image;
+          ``reading`` names how the residual is looked at, the paper's being ``mse``;
+          ``relative`` divides the map by what healthy images leave at that pixel; ``margin``
+          keeps the rim, with its markers and collimator, out of the score, not of the map.
+Code:     what asks the memory, before it does; of ``position`` memory all places, in rows.
 
 Shapes: N slices, C channels, H W rows and columns, P places, F features, M memory slots.
 """
@@ -23,9 +25,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.contract import Anomaly, Batch, Detector, Loss
+from models.contract import Anomaly, Batch, Coder, Loss
+from models.parts import double, halve, side_px, to_map, to_vector
 
-GROUPS: Final = 8
+Address = Literal["cosine", "dot"]
 SCALE: Final = 8.0
 """Where the learned scale of the cosine addresses starts."""
 
@@ -85,36 +88,27 @@ def entropy(address_PM: Tensor) -> Tensor:
 class Memory(nn.Module):
     """M slots of F features; a query leaves it as a mixture of the few slots most like it."""
 
-    def __init__(self, slots: int, features: int, shrink: float) -> None:
+    def __init__(
+        self, slots: int, features: int, shrink: float, address: Address = "cosine"
+    ) -> None:
         super().__init__()
         self.slots_MF = nn.Parameter(torch.randn(slots, features) / features**0.5)
-        self.scale = nn.Parameter(torch.tensor(SCALE))
+        self.scale = nn.Parameter(torch.tensor(SCALE)) if address == "cosine" else None
         self.threshold = shrink / slots
 
     def forward(self, query_PF: Tensor) -> tuple[Tensor, Tensor]:
         """Give the recalled codes (P, F) and their addresses (P, M), whose rows sum to 1."""
-        alike_PM = F.normalize(query_PF, dim=1) @ F.normalize(self.slots_MF, dim=1).T
-        address_PM = hard_shrink((self.scale * alike_PM).softmax(1), self.threshold)
+        address_PM = hard_shrink(self._likeness(query_PF).softmax(1), self.threshold)
         return address_PM @ self.slots_MF, address_PM
 
-
-def _halve(inside: int, outside: int) -> nn.Sequential:
-    return nn.Sequential(
-        nn.Conv2d(inside, outside, 4, stride=2, padding=1),
-        nn.GroupNorm(GROUPS, outside),
-        nn.LeakyReLU(0.2),
-    )
+    def _likeness(self, query_PF: Tensor) -> Tensor:
+        if self.scale is None:
+            return query_PF @ self.slots_MF.T
+        alike_PM = F.normalize(query_PF, dim=1) @ F.normalize(self.slots_MF, dim=1).T
+        return self.scale * alike_PM
 
 
-def _double(inside: int, outside: int) -> nn.Sequential:
-    return nn.Sequential(
-        nn.ConvTranspose2d(inside, outside, 4, stride=2, padding=1),
-        nn.GroupNorm(GROUPS, outside),
-        nn.LeakyReLU(0.2),
-    )
-
-
-class MemAE(Detector):
+class MemAE(Coder):
     """The autoencoder and its memory.
 
     ``size_px`` is divisible by 2 to the number of ``widths``, each width by 8; ``latent`` is
@@ -133,6 +127,7 @@ class MemAE(Detector):
         slots: int = 256,
         latent: int = 16,
         shrink: float = 1.0,
+        address: Address = "cosine",
         entropy_weight: float = 2e-4,
         reading: str = "mse",
         relative: bool = False,
@@ -145,6 +140,7 @@ class MemAE(Detector):
             slots=slots,
             latent=latent,
             shrink=shrink,
+            address=address,
             entropy_weight=entropy_weight,
             reading=reading,
             relative=relative,
@@ -155,43 +151,47 @@ class MemAE(Detector):
         self.relative = relative
         rim_px = int(margin * size_px)
         self.inner = slice(rim_px, size_px - rim_px)
-        side = size_px // 2 ** len(widths)
-        last = widths[-1]
+        side, last = side_px(size_px, widths), widths[-1]
         up = (*reversed(widths), widths[0])
-        self.encoder = nn.Sequential(*(_halve(a, b) for a, b in pairwise((1, *widths))))
+        self.encoder = nn.Sequential(*(halve(a, b) for a, b in pairwise((1, *widths))))
         self.squeeze: nn.Module
         self.expand: nn.Module
         if memory == "vector":
-            self.squeeze = nn.Sequential(nn.Flatten(), nn.Linear(last * side**2, latent))
-            self.expand = nn.Sequential(
-                nn.Linear(latent, last * side**2), nn.Unflatten(1, (last, side, side))
-            )
+            self.code = torch.Size((latent,))
+            self.squeeze, self.expand = to_vector(last, side, latent), to_map(latent, last, side)
         else:
-            self.squeeze = nn.Conv2d(last, latent, 1)
-            self.expand = nn.Conv2d(latent, last, 1)
-        self.memory = Memory(slots, latent, shrink)
+            self.code = torch.Size((latent, side, side))
+            self.squeeze, self.expand = nn.Conv2d(last, latent, 1), nn.Conv2d(latent, last, 1)
+        self.code_features = self.code.numel()
+        self.memory = Memory(slots, latent, shrink, address)
         self.decoder = nn.Sequential(
-            *(_double(a, b) for a, b in pairwise(up)), nn.Conv2d(widths[0], 1, 3, padding=1)
+            *(double(a, b) for a, b in pairwise(up)), nn.Conv2d(widths[0], 1, 3, padding=1)
         )
         self.register_buffer("healthy_HW", torch.ones(size_px, size_px))
 
+    def encode(self, voxels_NCHW: Tensor) -> Tensor:
+        """Give the codes (N, F) before the memory, all places of one in rows."""
+        code: Tensor = self.squeeze(self.encoder(voxels_NCHW))
+        return code.flatten(1)
+
+    def decode(self, latent_NF: Tensor) -> Tensor:
+        """Give the images that the memory makes of the codes."""
+        return self._recall(latent_NF)[0]
+
     def rebuild(self, voxels_NCHW: Tensor) -> tuple[Tensor, Tensor]:
         """Give the reconstruction (N, 1, H, W) and the memory's addresses (P, M)."""
-        code: Tensor = self.squeeze(self.encoder(voxels_NCHW))
-        last = code.movedim(1, -1)
-        recalled_PF, address_PM = self.memory(last.reshape(-1, last.shape[-1]))
-        recalled = recalled_PF.reshape(last.shape).movedim(-1, 1)
-        return self.decoder(self.expand(recalled)), address_PM
+        return self._recall(self.encode(voxels_NCHW))
 
     def loss(self, batch: Batch) -> Loss:
         """Give the squared error of the reconstruction plus the weighted address entropy."""
-        rebuilt_NCHW, address_PM = self.rebuild(batch.voxels_NCHW)
+        latent_NF = self.encode(batch.voxels_NCHW)
+        rebuilt_NCHW, address_PM = self._recall(latent_NF)
         parts = {
             "reconstruction": F.mse_loss(rebuilt_NCHW, batch.voxels_NCHW),
             "entropy": entropy(address_PM),
         }
         total = parts["reconstruction"] + self.entropy_weight * parts["entropy"]
-        return Loss(total=total, parts=parts)
+        return Loss(total=total, parts=parts, latent_NF=latent_NF)
 
     @torch.inference_mode()
     def score(self, voxels_NCHW: Tensor) -> Anomaly:
@@ -207,6 +207,13 @@ class MemAE(Detector):
         residues_NHW = torch.cat([self._residue(voxels_NCHW) for voxels_NCHW in batches])
         healthy_HW = residues_NHW.mean(0)
         self.healthy_HW = _blurred(healthy_HW[None, None], 5)[0, 0].clamp_min(1e-6)
+
+    def _recall(self, latent_NF: Tensor) -> tuple[Tensor, Tensor]:
+        code = latent_NF.reshape(-1, *self.code)
+        last = code.movedim(1, -1)
+        recalled_PF, address_PM = self.memory(last.reshape(-1, last.shape[-1]))
+        recalled = recalled_PF.reshape(last.shape).movedim(-1, 1)
+        return self.decoder(self.expand(recalled)), address_PM
 
     def _residue(self, voxels_NCHW: Tensor) -> Tensor:
         rebuilt_NCHW, _ = self.rebuild(voxels_NCHW)
