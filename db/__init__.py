@@ -1,1 +1,5 @@
-"""Rows: tables, the life of a study, the audit trail."""
+"""Rows: tables, the life of a study, the audit trail. Importing it makes every table known."""
+
+from db import feedback, tables, ups
+
+__all__ = ["feedback", "tables", "ups"]

@@ -21,7 +21,7 @@ GUARDS: Final = frozenset(
     {
         *(
             f"{table}_refuses_{verb}"
-            for table in ("audit", "audit_seal", "transition")
+            for table in ("audit", "audit_seal", "feedback", "transition")
             for verb in ("update", "delete")
         ),
         "study_refuses_unnoted_state",
