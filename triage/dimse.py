@@ -23,8 +23,8 @@ from pynetdicom.association import Association
 from pynetdicom.presentation import PresentationContext
 
 from triage import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
-from triage.errors import Broken, TryAgain
-from triage.settings import Destination
+from triage.destinations import Dimse
+from triage.errors import Broken, InDoubt, TryAgain
 
 VERIFICATION: Final = UID("1.2.840.10008.1.1")
 STUDY_ROOT_FIND: Final = UID("1.2.840.10008.5.1.4.1.2.2.1")
@@ -61,10 +61,10 @@ class Remote:
         return f"{self.ae_title}@{self.host}:{self.port}"
 
 
-Peer = Destination | Remote
+Peer = Dimse | Remote
 
 
-class AssociationLost(TryAgain):
+class AssociationLost(InDoubt):
     """No answer came, or the peer aborted: nothing more goes over this association."""
 
 
@@ -246,13 +246,13 @@ def _settled(status: int, item: Item, to: Peer) -> int:
         if holds(item, to):
             return status
         msg = f"{to.name} says duplicate (0x{status:04X}) but does not find the instance"
-        raise TryAgain(msg)
+        raise TryAgain(msg, status=status)
     if fate is Verdict.LATER:
         msg = f"{to.name} cannot store it now (0x{status:04X})"
-        raise TryAgain(msg)
+        raise TryAgain(msg, status=status)
     if fate is Verdict.REFUSED:
         detail = f"{to.name} refused the object (0x{status:04X})"
-        raise Broken(code="refused", detail=detail)
+        raise Broken(code="refused", detail=detail, status=status)
     return status
 
 

@@ -91,9 +91,23 @@ class Held(CodedError):
 class Broken(CodedError):
     """It will not get better by itself. The study becomes FAILED and visible."""
 
+    def __init__(self, code: str, detail: str = "", *, status: int | None = None) -> None:
+        super().__init__(code, detail)
+        self.status = status
+        """What a destination answered: a DIMSE status, or HTTP's."""
+
 
 class TryAgain(TriageError):
     """The world was busy. Same state, later, with backoff; after the last attempt, FAILED."""
+
+    def __init__(self, why: str = "", *, status: int | None = None) -> None:
+        super().__init__(why)
+        self.status = status
+        """What a destination answered: a DIMSE status, or HTTP's."""
+
+
+class InDoubt(TryAgain):
+    """No answer came: a destination may hold the document. Ask it before sending again."""
 
 
 class Refused(TriageError):

@@ -3,9 +3,9 @@
 from collections.abc import Iterable, Sequence
 
 from triage import outputs
+from triage.destinations import Destination
 from triage.finding import Assessment, Document
 from triage.outputs.context import ReportContext
-from triage.settings import Destination
 
 
 def report(

@@ -15,15 +15,7 @@ from typing import Annotated, Any, Final, Literal, TypeVar
 
 import platformdirs
 import yaml
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    PositiveFloat,
-    PositiveInt,
-    ValidationError,
-)
+from pydantic import BaseModel, Field, PositiveFloat, PositiveInt, ValidationError
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -31,29 +23,15 @@ from pydantic_settings import (
     SettingsError,
 )
 
+from triage.destinations import Destinations
 from triage.errors import ConfigError
+from triage.frozen import AETitle, Port
+from triage.frozen import Frozen as Frozen
 
 DEFAULT_STATE: Final = Path(platformdirs.user_data_dir("triage"))
 PACKAGED: Final = Path(__file__).parents[1] / "configs"
 ENV_PREFIX: Final = "TRIAGE__"
 Model = TypeVar("Model", bound=BaseModel)
-
-
-class Frozen(BaseModel):
-    """A settings node: unknown keys are errors and nothing changes after the start."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-def _ae_title(value: str) -> str:
-    if not 1 <= len(value.strip()) <= 16 or not value.isascii() or "\\" in value:
-        msg = "an AE title has 1 to 16 ASCII characters and no backslash (PS3.5 6.2)"
-        raise ValueError(msg)
-    return value.strip()
-
-
-AETitle = Annotated[str, AfterValidator(_ae_title)]
-Port = Annotated[int, Field(ge=0, le=65535)]
 
 
 class Peer(Frozen):
@@ -85,19 +63,6 @@ class Listener(Frozen):
     idle_timeout_s: PositiveFloat = 30.0
     min_free_bytes: PositiveInt = 1_073_741_824
     """Below this much free space in the spool a C-STORE is answered 0xA700."""
-
-
-class Destination(Frozen):
-    """A PACS that receives our results by C-STORE."""
-
-    name: str
-    ae_title: AETitle
-    host: str
-    port: Port
-    outputs: tuple[str, ...] = ("structured_report",)
-    calling_ae_title: AETitle = "TRIAGE"
-    deadline_s: PositiveFloat = 30.0
-    """For one object, in all; then the sending process is killed."""
 
 
 class Database(Frozen):
@@ -148,7 +113,7 @@ class Completeness(Frozen):
     """How long a study must be quiet before it is taken as complete."""
 
     quiet_s: PositiveFloat = 30.0
-    quiet_s_by_modality: dict[str, PositiveFloat] = {}
+    quiet_s_by_modality: dict[str, PositiveFloat] = Field(default={})
 
 
 class Web(Frozen):
@@ -185,7 +150,7 @@ class Site(BaseSettings):
     )
 
     listener: Listener = Listener()
-    destinations: tuple[Destination, ...] = ()
+    destinations: Destinations = ()
     database: Database = Database()
     broker: Broker = Broker()
     work: Work = Work()

@@ -11,12 +11,13 @@ from triage import deliver, log, report
 from triage.errors import Broken, ConfigError, NotEligible
 from triage.keys import site_key
 from triage.outputs.context import Predecessor, ReportContext
-from triage.settings import Destination, Recipe, Settings
+from triage.settings import Recipe, Settings
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
     from models.artifact import Artifact
+    from triage.destinations import Destination
     from triage.finding import Assessment, Detection, Document, Receipt
     from triage.preprocess.decoder import Decoder
     from triage.study import Series, Study
@@ -152,7 +153,7 @@ class Bench:
         if "gpu" in queues:
             self._warm_detectors()
         if "out" in queues:
-            deliver.warm()
+            deliver.warm(self._destinations)
 
     def _warm_detectors(self) -> None:
         names = {name for route in self._settings.routes.routes for name in route.detectors}

@@ -17,15 +17,16 @@ from triage import rules
 from triage import settings as configuration
 from triage.assemble import read
 from triage.decide import not_analysed
+from triage.destinations import Dimse
 from triage.errors import CodedError, Held, NotEligible
 from triage.finding import Assessment, Decision, Outcome
-from triage.settings import Destination, Settings
+from triage.settings import Settings
 from triage.spool import digest
 from triage.study import InstanceRef, StudyRef
 from workers.bench import Bench
 from workers.tasks import assess
 
-LOCAL = Destination(name="folder", ae_title="FOLDER", host="127.0.0.1", port=0)
+LOCAL = Dimse(name="folder", ae_title="FOLDER", host="127.0.0.1", port=0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,8 +23,8 @@ from pynetdicom import AE, evt
 from tests.builders import dx
 from tests.path.site import Site, site
 from tests.servers import free_port
+from triage.destinations import Dimse
 from triage.dimse import inspect, send
-from triage.settings import Destination
 
 COMPREHENSIVE_3D_SR = "1.2.840.10008.5.1.4.1.1.88.34"
 
@@ -65,7 +65,7 @@ def pacs(arrivals: Arrivals) -> Iterator[int]:
 
 def measure(running: Site, arrivals: Arrivals, folder: Path, count: int) -> dict[str, object]:
     """Send ``count`` studies one by one, then ``count`` at once."""
-    to = Destination(name="triage", ae_title="TRIAGE", host="127.0.0.1", port=running.port)
+    to = Dimse(name="triage", ae_title="TRIAGE", host="127.0.0.1", port=running.port)
     made = []
     for number in range(2 * count + 2):
         dataset = dx(study=f"latency {number}", seed=number, rows=1024)

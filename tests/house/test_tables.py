@@ -15,6 +15,7 @@ from db.states import FINAL, StudyState
 from tests.house.source import ROOT, files, functions, tree
 from triage import outputs, rules, settings
 from triage.commands.training_plan import read_training
+from triage.destinations import Dimse
 from triage.settings import PACKAGED, Settings
 
 HEADINGS = ("Source:", "Input:", "Score:", "Differs:")
@@ -112,7 +113,7 @@ class TestConfigs:
         assert training.recipe in packaged.recipes
 
     def test_every_destination_by_default_names_an_output(self) -> None:
-        field = settings.Destination.model_fields["outputs"]
+        field = Dimse.model_fields["outputs"]
         assert set(field.default) <= set(outputs.OUTPUTS)
 
 

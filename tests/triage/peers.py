@@ -15,8 +15,8 @@ from pydicom.uid import (
 )
 from pynetdicom import AE, evt
 
+from triage.destinations import Dimse
 from triage.dimse import STUDY_ROOT_FIND, VERIFICATION
-from triage.settings import Destination
 
 REFUSED = pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
 """For tests with nobody listening: pynetdicom shuts a refused socket down but does not close it."""
@@ -71,12 +71,17 @@ class Scripted:
 
 @contextmanager
 def scripted(
-    script: Scripted, *, storage: tuple[str, ...] = STORAGE, syntaxes: tuple[str, ...] = BOTH
-) -> Iterator[Destination]:
+    script: Scripted,
+    *,
+    storage: tuple[str, ...] = STORAGE,
+    syntaxes: tuple[str, ...] = BOTH,
+    find: bool = True,
+) -> Iterator[Dimse]:
     """Run the peer; gives it as a destination."""
     ae = AE(ae_title="SCRIPTED")
     ae.add_supported_context(VERIFICATION)
-    ae.add_supported_context(STUDY_ROOT_FIND)
+    if find:
+        ae.add_supported_context(STUDY_ROOT_FIND)
     for sop_class in storage:
         ae.add_supported_context(sop_class, list(syntaxes))
     handlers: list[Any] = [
@@ -91,6 +96,6 @@ def scripted(
         server.shutdown()
 
 
-def destination(port: int, ae_title: str, **changes: object) -> Destination:
+def destination(port: int, ae_title: str, **changes: object) -> Dimse:
     given = {"name": "pacs", "ae_title": ae_title, "host": "127.0.0.1", "port": port}
-    return Destination.model_validate({**given, "deadline_s": 10.0, **changes})
+    return Dimse.model_validate({**given, "deadline_s": 10.0, **changes})

@@ -6,16 +6,16 @@ import pytest
 
 from tests.triage.outputs import studies
 from triage import outputs
+from triage.destinations import Dimse
 from triage.errors import Broken, ConfigError
 from triage.finding import Assessment, Document
 from triage.outputs import structured_report
 from triage.outputs.context import ReportContext
 from triage.report import report, warm
-from triage.settings import Destination
 
 
-def destination(name: str, *kinds: str) -> Destination:
-    return Destination(name=name, ae_title="PACS", host="127.0.0.1", port=104, outputs=kinds)
+def destination(name: str, *kinds: str) -> Dimse:
+    return Dimse(name=name, ae_title="PACS", host="127.0.0.1", port=104, outputs=kinds)
 
 
 @pytest.fixture

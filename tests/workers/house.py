@@ -22,8 +22,9 @@ from db.tables import (
     TransitionRow,
 )
 from tests.builders import spooled
+from triage.destinations import Destination
 from triage.ingest import ingest_all
-from triage.settings import Destination, Settings, load
+from triage.settings import Settings, load
 from triage.spool import Spool
 from workers.local import Worker
 

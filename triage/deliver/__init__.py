@@ -6,46 +6,52 @@ that the ordinary case costs no start.
 """
 
 import atexit
-import contextlib
 import os
 import socket
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final
 
 from triage.deliver import wire
-from triage.errors import Broken, TryAgain
+from triage.destinations import Destination
+from triage.errors import Broken, InDoubt, TryAgain
 from triage.finding import Document, Receipt
-from triage.settings import Destination
 
 START_S: Final = 20.0
 ROOT: Final = Path(__file__).parents[2]
 
 
-def deliver(document: Document, destination: Destination) -> Receipt:
+def deliver(document: Document, destination: Destination, *, in_doubt: bool = False) -> Receipt:
     """Store the document's bytes at the destination.
 
-    Gives up after ``destination.deadline_s`` seconds, give or take the end of a process.
+    Gives up after ``destination.deadline_s`` seconds, give or take the end of a process. With
+    ``in_doubt`` the destination is asked first whether it holds the document: an earlier try ended
+    without an answer.
 
     Raises:
-        TryAgain: nobody there, busy, or no answer in time: send the same bytes again.
+        InDoubt: no answer, or not in time: the destination may hold it.
+        TryAgain: nobody there, or busy: send the same bytes again.
         Broken: the destination will never take it (code "refused").
     """
-    status = _sender_of_this_process().send(document, destination)
+    status = sender(destination.name).send(document, destination, in_doubt=in_doubt)
     return Receipt(document.sop_instance_uid, destination.name, status)
 
 
-def warm() -> None:
-    """Start the sending process before the first document comes."""
-    _sender_of_this_process().start()
+def warm(names: Iterable[str]) -> None:
+    """Start the sending processes of some destinations before their first document comes."""
+    for name in names:
+        sender(name).start()
 
 
 def stop() -> None:
-    """End the sending process. The next document starts another."""
-    _sender_of_this_process().stop()
+    """End this process's sending processes. The next document starts another."""
+    for name in _senders:
+        if _senders[name].owner == os.getpid():
+            _senders[name].stop()
 
 
 class Sender:
@@ -76,30 +82,46 @@ class Sender:
         with self._lock:
             self._kill()
 
-    def send(self, document: Document, to: Destination) -> int:
-        """Give the C-STORE status under which the destination keeps the document.
+    def send(self, document: Document, to: Destination, *, in_doubt: bool = False) -> int:
+        """Give the status under which the destination keeps the document.
 
         Raises:
-            TryAgain, Broken: as ``deliver``.
+            InDoubt, TryAgain, Broken: as ``deliver``.
+        """
+        asked = {
+            "document": {
+                "kind": document.kind,
+                "sop_class_uid": document.sop_class_uid,
+                "sop_instance_uid": document.sop_instance_uid,
+            },
+            "in_doubt": in_doubt,
+        }
+        return int(self.ask(asked, to, document.content)["status"])
+
+    def ask(self, request: dict[str, Any], to: Destination, content: bytes = b"") -> dict[str, Any]:
+        """Have the child do something with the destination, within its deadline.
+
+        Raises:
+            InDoubt, TryAgain, Broken: as ``deliver``.
         """
         with self._lock:
             link = self._ready_link()
             until = time.monotonic() + to.deadline_s
             try:
-                request = {"destination": to.model_dump(mode="json")}
-                wire.write(link, request, document.content, until=until)
+                request = {**request, "destination": to.model_dump(mode="json")}
+                wire.write(link, request, content, until=until)
                 answer, _ = wire.read(link, until=until)
             except TimeoutError:
                 self._kill()
                 msg = (
                     f"{to.name}: not done after {to.deadline_s:g} s; the sending process was ended"
                 )
-                raise TryAgain(msg) from None
+                raise InDoubt(msg) from None
             except (OSError, EOFError):
                 self._kill()
                 msg = f"{to.name}: the sending process ended"
-                raise TryAgain(msg) from None
-        return _status(answer)
+                raise InDoubt(msg) from None
+        return _done(answer)
 
     def _ready_link(self) -> socket.socket:
         if self._link is not None and self._process is not None and self._process.poll() is None:
@@ -133,30 +155,33 @@ class Sender:
         self._link = self._process = None
 
 
-_senders: Final[list[Sender]] = []
+_senders: Final[dict[str, Sender]] = {}
 
 
-def _sender_of_this_process() -> Sender:
-    """Give this process's sender. A forked process must not talk to its parent's child."""
-    if not _senders or _senders[0].owner != os.getpid():
-        _senders[:] = [Sender()]
-    return _senders[0]
+def sender(name: str) -> Sender:
+    """Give this process's sender for a destination, so that none waits for another's peer.
+
+    A forked process must not talk to its parent's child.
+    """
+    if name not in _senders or _senders[name].owner != os.getpid():
+        _senders[name] = Sender()
+    return _senders[name]
 
 
 @atexit.register
 def _at_exit() -> None:
-    with contextlib.suppress(IndexError):
-        if _senders[0].owner == os.getpid():
-            _senders[0].stop()
+    stop()
 
 
-def _status(answer: dict[str, Any]) -> int:
+def _done(answer: dict[str, Any]) -> dict[str, Any]:
+    """Give the child's answer, or raise what it says."""
     if "again" in answer:
-        raise TryAgain(str(answer["again"]))
+        again = InDoubt if answer["in_doubt"] else TryAgain
+        raise again(str(answer["again"]), status=answer["code"])
     if "refused" in answer:
         code, detail = answer["refused"]
-        raise Broken(code, detail)
-    return int(answer["status"])
+        raise Broken(code, detail, status=answer["code"])
+    return answer
 
 
 def _path() -> str:

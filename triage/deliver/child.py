@@ -9,20 +9,14 @@ import resource
 import signal
 import socket
 import sys
-import tempfile
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, Final
 
-from pydicom.errors import InvalidDicomError
-
-from triage import dimse
-from triage.deliver import wire
-from triage.errors import Broken, TryAgain
-from triage.settings import Destination
+from triage.deliver import transports, wire
+from triage.destinations import ANY, Destination
+from triage.errors import Broken, InDoubt, TryAgain
+from triage.finding import Document
 
 GRACE_S: Final = 1.0
 """The parent kills at the deadline; this is for when it cannot."""
@@ -46,40 +40,30 @@ def _serve(link: socket.socket) -> bool:
         request, content = wire.read(link)
     except (EOFError, OSError):
         return False
-    to = Destination.model_validate(request["destination"])
+    to = ANY.validate_python(request["destination"])
     signal.setitimer(signal.ITIMER_REAL, to.deadline_s + GRACE_S)
-    answer = attempt(content, to)
+    answer = answered(request, content, to)
     signal.setitimer(signal.ITIMER_REAL, 0)
     wire.write(link, answer)
     return "status" in answer or _settled()
 
 
-def attempt(content: bytes, to: Destination) -> dict[str, Any]:
-    """Store one document and say in JSON what came of it."""
+def answered(request: dict[str, Any], content: bytes, to: Destination) -> dict[str, Any]:
+    """Do what is asked and say in JSON what came of it."""
     try:
-        with as_file(content) as path:
-            return {"status": dimse.send(dimse.inspect(path), to)}
+        return _done(request, content, to)
     except TryAgain as why:
-        return {"again": str(why)}
+        return {"again": str(why), "code": why.status, "in_doubt": isinstance(why, InDoubt)}
     except Broken as why:
-        return {"refused": [why.reason.code, why.reason.detail]}
-    except InvalidDicomError:
-        return {"refused": ["internal", "the document is no DICOM file"]}
+        return {"refused": [why.reason.code, why.reason.detail], "code": why.status}
 
 
-@contextmanager
-def as_file(content: bytes) -> Iterator[Path]:
-    """Give the bytes a path that no other process sees, in memory where the system can."""
-    if hasattr(os, "memfd_create"):
-        with open(os.memfd_create("document"), "wb") as file:  # noqa: PTH123 - a descriptor
-            file.write(content)
-            file.flush()
-            yield Path(f"/proc/self/fd/{file.fileno()}")
-    else:
-        with tempfile.NamedTemporaryFile() as file:
-            file.write(content)
-            file.flush()
-            yield Path(file.name)
+def _done(request: dict[str, Any], content: bytes, to: Destination) -> dict[str, Any]:
+    transport = transports.load(to.kind)
+    document = Document(content=content, **request["document"])
+    if request.get("in_doubt") and transports.holds(transport, document, to):
+        return {"status": 0, "found": True}
+    return {"status": transport.store(document, to)}
 
 
 def _settled() -> bool:

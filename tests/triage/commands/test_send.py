@@ -19,7 +19,7 @@ from tests import servers
 from tests.triage.outputs import studies
 from tests.triage.peers import REFUSED, Scripted, scripted
 from triage.commands.send import Fate, parse, send, send_files, walk
-from triage.settings import Destination
+from triage.destinations import Dimse
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def copy(source: Path, path: Path) -> None:
     image.save_as(path)
 
 
-def aet(to: Destination) -> str:
+def aet(to: Dimse) -> str:
     return f"{to.ae_title}@{to.host}:{to.port}"
 
 

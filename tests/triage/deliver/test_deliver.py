@@ -180,8 +180,8 @@ def test_a_child_killed_while_sending_means_later(
 
 def test_no_child_outlives_its_parent() -> None:
     code = (
-        "import os, signal; from triage import deliver; deliver.warm();"
-        "print(deliver._senders[0].pid, flush=True); os.kill(os.getpid(), signal.SIGKILL)"
+        "import os, signal; from triage import deliver; deliver.warm(['pacs']);"
+        "print(deliver._senders['pacs'].pid, flush=True); os.kill(os.getpid(), signal.SIGKILL)"
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert run.returncode == -signal.SIGKILL
@@ -204,19 +204,19 @@ def test_the_kernel_ends_a_send_that_nobody_watches(large: Document, tmp_path: P
 
 
 def test_a_forked_process_has_a_sender_of_its_own() -> None:
-    package.warm()
-    mine = package._senders[0]
+    package.warm(["pacs"])
+    mine = package._senders["pacs"]
     pid = os.fork()
     if pid == 0:
-        os._exit(0 if package._sender_of_this_process() is not mine else 1)
+        os._exit(0 if package.sender("pacs") is not mine else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
     assert mine.pid is not None
     assert alive(mine.pid)
 
 
 def test_stopping_ends_the_child() -> None:
-    package.warm()
-    pid = package._senders[0].pid
+    package.warm(["pacs"])
+    pid = package._senders["pacs"].pid
     assert pid is not None
     package.stop()
     assert not alive(pid)

@@ -1,0 +1,134 @@
+"""Where results go: one class for each way of sending, told apart by ``kind`` in site.yaml.
+
+A destination without a ``kind`` is a PACS that takes C-STORE. Secrets are never written into the
+configuration: a setting that ends in ``_file`` names a file of mode 0600 that holds one.
+"""
+
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import AfterValidator, Discriminator, PositiveFloat, Tag, TypeAdapter
+
+from triage.frozen import AETitle, Frozen, Port
+
+
+class Common(Frozen):
+    """What every destination has."""
+
+    name: str
+    outputs: tuple[str, ...] = ()
+    """Keys of OUTPUTS: what is built for this destination."""
+    deadline_s: PositiveFloat = 30.0
+    """For one object, in all; then the sending process is killed."""
+
+
+class Dicom(Common):
+    """What the two ways to a PACS share."""
+
+    outputs: tuple[str, ...] = ("structured_report",)
+
+
+class Dimse(Dicom):
+    """A PACS that receives our results by C-STORE."""
+
+    kind: Literal["dimse"] = "dimse"
+    ae_title: AETitle
+    host: str
+    port: Port
+    calling_ae_title: AETitle = "TRIAGE"
+    commitment: bool = False
+    """Ask by Storage Commitment for each object, and say "committed" only after its report. The
+    PACS must know our calling AE title, and the listener's address as where its reports go."""
+    commitment_retry_s: PositiveFloat = 3600.0
+    """Without a report after this long, ask again."""
+    commitment_timeout_s: PositiveFloat = 86_400.0
+    """Without a report after this long, a person is told."""
+
+
+class Stow(Dicom):
+    """A DICOMweb server that receives our results by STOW-RS (PS3.18 10.5)."""
+
+    kind: Literal["stow"] = "stow"
+    url: str
+    """Of the service, without /studies."""
+    user: str = ""
+    password_file: Path | None = None
+    token_file: Path | None = None
+    """Sent as a bearer token."""
+    ca_file: Path | None = None
+    """Instead of the system's certificate authorities."""
+
+
+class Mllp(Common):
+    """A RIS or an interface engine that receives HL7 v2 messages over MLLP."""
+
+    kind: Literal["mllp"] = "mllp"
+    host: str
+    port: Port
+    ca_file: Path | None = None
+    """TLS, with this certificate authority."""
+
+
+class Fhir(Common):
+    """A FHIR R4 server that receives transaction bundles."""
+
+    kind: Literal["fhir"] = "fhir"
+    url: str
+    """Of the service base."""
+    token_file: Path | None = None
+    ca_file: Path | None = None
+
+
+class Webhook(Common):
+    """A URL that receives signed JSON."""
+
+    kind: Literal["webhook"] = "webhook"
+    url: str
+    secret_file: Path
+    """The key of the signature."""
+    ca_file: Path | None = None
+
+
+class Mail(Common):
+    """A mail server that takes messages for some people."""
+
+    kind: Literal["mail"] = "mail"
+    host: str
+    port: Port = 587
+    sender: str
+    recipients: tuple[str, ...]
+    starttls: bool = True
+    user: str = ""
+    password_file: Path | None = None
+    ca_file: Path | None = None
+
+
+def _kind(value: Any) -> str:  # noqa: ANN401 - a mapping from YAML, or a destination
+    if isinstance(value, dict):
+        return str(value.get("kind", "dimse"))
+    return str(getattr(value, "kind", "dimse"))
+
+
+Destination = Annotated[
+    Annotated[Dimse, Tag("dimse")]
+    | Annotated[Stow, Tag("stow")]
+    | Annotated[Mllp, Tag("mllp")]
+    | Annotated[Fhir, Tag("fhir")]
+    | Annotated[Webhook, Tag("webhook")]
+    | Annotated[Mail, Tag("mail")],
+    Discriminator(_kind),
+]
+"""Any of them."""
+ANY: Final[TypeAdapter[Destination]] = TypeAdapter(Destination)
+"""Reads one from a mapping."""
+
+
+def _distinct(ones: tuple[Destination, ...]) -> tuple[Destination, ...]:
+    names = [one.name for one in ones]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        msg = f"two destinations are named {twice[0]}; what was sent is remembered by the name"
+        raise ValueError(msg)
+    return ones
+
+
+Destinations = Annotated[tuple[Destination, ...], AfterValidator(_distinct)]
