@@ -11,6 +11,10 @@ from typing import Any
 from torch import Tensor, nn
 
 
+class BadParams(TypeError):
+    """The parameters make no detector of their family."""
+
+
 @dataclass(frozen=True, slots=True)
 class Volume:
     """Pixels ready for a detector. A projection image is a volume of one slice."""
@@ -71,10 +75,11 @@ class Player:
     turns: int = 1
     """Steps it makes on each batch."""
     every: int = 1
-    """It plays on every n-th batch only."""
+    """It plays on every n-th batch only, the n-th first."""
     optimizer: str = "adamw"
-    """"adamw", "adam" or "rmsprop"."""
+    """"adamw" with the plan's weight decay, "adam" or "rmsprop" without any."""
     betas: tuple[float, float] = (0.9, 0.999)
+    """Of AdamW and Adam."""
     rate: float = 1.0
     """Its learning rate as a multiple of the plan's."""
     encodes: bool = False
@@ -95,7 +100,10 @@ class Stage:
 
 
 class Detector(nn.Module, ABC):
-    """One family. Weights are its state dict; everything else it needs is in ``params``."""
+    """One family. Weights are its state dict; everything else it needs is in ``params``.
+
+    Its constructor raises a TypeError, best a ``BadParams``, for parameters that do not fit.
+    """
 
     def __init__(self, **params: Any) -> None:  # noqa: ANN401 - each family types its own
         super().__init__()

@@ -3,12 +3,13 @@
 Shapes: N images, C channels, H W rows and columns.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Final
 
 from torch import Tensor, nn
+
+from models.contract import BadParams
 
 GROUPS: Final = 8
 """Of every GroupNorm: widths are divisible by it."""
@@ -34,6 +35,16 @@ def double(inside: int, outside: int) -> nn.Sequential:
     )
 
 
+class Twice(nn.Module):
+    """Repeats every pixel in both directions; its gradient is the same on every run."""
+
+    def forward(self, maps_NCHW: Tensor) -> Tensor:
+        """Give the maps with their sides doubled."""
+        count, channels, rows, columns = maps_NCHW.shape
+        wide = maps_NCHW[:, :, :, None, :, None].expand(-1, -1, -1, 2, -1, 2)
+        return wide.reshape(count, channels, 2 * rows, 2 * columns)
+
+
 class Residual(nn.Module):
     """A pre-activation residual block (He et al. 2016, arXiv:1603.05027) between two sizes.
 
@@ -43,7 +54,7 @@ class Residual(nn.Module):
 
     def __init__(self, inside: int, outside: int, resize: int, groups: int = GROUPS) -> None:
         super().__init__()
-        before = nn.Upsample(scale_factor=2) if resize > 0 else nn.Identity()
+        before = Twice() if resize > 0 else nn.Identity()
         after = nn.AvgPool2d(2) if resize < 0 else nn.Identity()
         self.body = nn.Sequential(
             nn.GroupNorm(groups, inside),
@@ -86,14 +97,14 @@ def side_px(size_px: int, widths: Sequence[int]) -> int:
     """Give the sides of the last map when each width halves them.
 
     Raises:
-        TypeError: the size or a width does not divide.
+        BadParams: the size or a width does not divide.
     """
     if size_px % 2 ** len(widths) or any(width % GROUPS for width in widths):
         msg = (
             f"size_px {size_px} must be divisible by 2 once a width, and each of the widths "
             f"{list(widths)} by {GROUPS}"
         )
-        raise TypeError(msg)
+        raise BadParams(msg)
     return int(size_px // 2 ** len(widths))
 
 
@@ -105,16 +116,3 @@ def to_vector(width: int, side: int, features: int) -> nn.Sequential:
 def to_map(features: int, width: int, side: int) -> nn.Sequential:
     """Give the step from a code to the first map of the way back."""
     return nn.Sequential(nn.Linear(features, width * side**2), nn.Unflatten(1, (width, side, side)))
-
-
-@contextmanager
-def frozen(*modules: nn.Module) -> Iterator[None]:
-    """Let gradients flow through these modules in the block, but not into their parameters."""
-    moving = [p for module in modules for p in module.parameters() if p.requires_grad]
-    for parameter in moving:
-        parameter.requires_grad = False
-    try:
-        yield
-    finally:
-        for parameter in moving:
-            parameter.requires_grad = True
