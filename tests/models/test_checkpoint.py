@@ -6,6 +6,7 @@ import torch
 from models.checkpoint import Run, WrongRun, copy, keep, restore
 from models.contract import Batch
 from models.curves import Epoch
+from models.turns import remembered, remind
 from tests.models.chests import healthy, small_memae
 
 EPOCHS = [Epoch(1, 0.5, 0.4, 1e-3), Epoch(2, 0.4, 0.4, 1e-3)]
@@ -17,10 +18,12 @@ def test_weights_moments_and_history_come_back_to_the_bit(tmp_path: Path) -> Non
     torch.autograd.backward(detector.loss(Batch(healthy(4))).total)
     optimizer.step()
     state = copy(detector.state_dict())
-    keep(tmp_path, {"seed": 1}, Run(state, state, EPOCHS, step=7), detector, optimizer)
-    run = restore(tmp_path, {"seed": 1}, other, blank)
+    moments = {"a/b": remembered(optimizer)}
+    keep(tmp_path, {"seed": 1}, Run(state, state, EPOCHS, 7, 1, moments), detector)
+    run = restore(tmp_path, {"seed": 1}, other)
     assert run is not None
-    assert (run.step, run.history) == (7, EPOCHS)
+    assert (run.step, run.stage, run.history) == (7, 1, EPOCHS)
+    remind(blank, run.moments["a/b"])
     assert all(torch.equal(value, state[name]) for name, value in other.state_dict().items())
     theirs = blank.state_dict()["state"]
     for index, mine in optimizer.state_dict()["state"].items():
@@ -30,9 +33,8 @@ def test_weights_moments_and_history_come_back_to_the_bit(tmp_path: Path) -> Non
 
 def test_only_the_last_epoch_s_tensors_are_kept(tmp_path: Path) -> None:
     detector = small_memae()
-    optimizer = torch.optim.AdamW(detector.parameters())
     for epochs in (EPOCHS[:1], EPOCHS):
-        keep(tmp_path, {}, Run({}, {}, epochs), detector, optimizer)
+        keep(tmp_path, {}, Run({}, {}, epochs), detector)
     names = {path.name for path in tmp_path.iterdir()}
     assert names == {"checkpoint.json", "epoch-00002.safetensors"}
 
@@ -43,8 +45,7 @@ def test_the_best_epoch_is_the_earliest_of_equals() -> None:
 
 def test_an_empty_folder_holds_no_run_and_another_plan_is_refused(tmp_path: Path) -> None:
     detector = small_memae()
-    optimizer = torch.optim.AdamW(detector.parameters())
-    assert restore(tmp_path, {"seed": 1}, detector, optimizer) is None
-    keep(tmp_path, {"seed": 1}, Run({}, {}, EPOCHS), detector, optimizer)
+    assert restore(tmp_path, {"seed": 1}, detector) is None
+    keep(tmp_path, {"seed": 1}, Run({}, {}, EPOCHS), detector)
     with pytest.raises(WrongRun, match="another plan"):
-        restore(tmp_path, {"seed": 2}, detector, optimizer)
+        restore(tmp_path, {"seed": 2}, detector)

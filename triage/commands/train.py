@@ -17,8 +17,8 @@ from models import artifact
 from models.artifact import Card, Evaluation, Fingerprint, Source
 from models.calibrate import Calibration, calibrate
 from models.checkpoint import WrongRun
-from models.curves import Epoch
-from models.fit import Images, fit
+from models.curves import Epoch, best
+from models.fit import Images, epochs_of, fit
 from models.readme import readme
 from triage import settings
 from triage.commands.measure import BATCH, Prepared, measure, prepare, scores
@@ -104,7 +104,7 @@ def _fit(
     shown = learnt_from.voxels.repeat_interleave(torch.tensor(repeats), 0)
     images = Images(shown, roles[Role.HELD_OUT].voxels)
     try:
-        with _bar(training) as progress:
+        with _bar(training, detector) as progress:
             history = fit(detector, images, training.plan, run, resume=resume, progress=progress)
     except WrongRun as why:
         msg = str(why)
@@ -187,7 +187,7 @@ def _fingerprint(
         seed=training.plan.seed,
         plan=training.plan.model_dump(mode="json"),
         epochs=len(history),
-        best_epoch=min(history, key=lambda epoch: epoch.held_out_loss).number,
+        best_epoch=best(history).number,
         data_sha256=digest.hexdigest(),
         images=tuple(sorted(used)),
         versions=artifact.versions(),
@@ -211,19 +211,26 @@ def _sources(pictures: Sequence[Picture], training: Training) -> tuple[Source, .
 
 
 def _bar(
-    training: Training,
+    training: Training, detector: "Detector"
 ) -> AbstractContextManager[Callable[[Epoch], None] | None]:
     console = Console(stderr=True)
-    return _Bar(training, console) if console.is_terminal else nullcontext()
+    return _Bar(training, detector, console) if console.is_terminal else nullcontext()
 
 
 class _Bar:
-    """A line on the terminal that moves with the epochs."""
+    """A line on the terminal for each stage, which moves with its epochs."""
 
-    def __init__(self, training: Training, console: Console) -> None:
+    def __init__(self, training: Training, detector: "Detector", console: Console) -> None:
         columns = (*Progress.get_default_columns()[:3], TimeElapsedColumn(), TimeRemainingColumn())
         self._progress = Progress(*columns, console=console)
-        self._task = self._progress.add_task(training.name, total=training.plan.epochs)
+        self._tasks = {
+            stage.name: self._progress.add_task(
+                f"{training.name}: {stage.name}",
+                total=epochs_of(stage, training.plan),
+                start=False,
+            )
+            for stage in detector.stages()
+        }
 
     def __enter__(self) -> Callable[[Epoch], None]:
         self._progress.start()
@@ -233,5 +240,9 @@ class _Bar:
         self._progress.stop()
 
     def _move(self, epoch: Epoch) -> None:
-        text = f"held-out loss {epoch.held_out_loss:.5f}"
-        self._progress.update(self._task, completed=epoch.number, description=text)
+        task = self._tasks[epoch.stage]
+        said = "loss" if epoch.held_out_loss is None else "held-out loss"
+        loss = epoch.loss if epoch.held_out_loss is None else epoch.held_out_loss
+        self._progress.start_task(task)
+        text = f"{epoch.stage}: {said} {loss:.5f}"
+        self._progress.update(task, completed=epoch.place, description=text)
