@@ -45,15 +45,20 @@ def nearest(voxels_NCHW: Tensor, train_KCHW: Tensor) -> Tensor:
     return nearest_NK.values.mean(1)
 
 
-def baselines(healthy_NCHW: Tensor, abnormal_NCHW: Tensor, train_KCHW: Tensor) -> dict[str, float]:
+def baselines(
+    healthy_NCHW: Tensor, abnormal_NCHW: Tensor, train_KCHW: Tensor | None
+) -> dict[str, float]:
     """Give each trivial score's AUROC; the one-number scores in their better direction.
 
-    Choosing the direction on the test set flatters them, which makes the comparison fair.
+    Choosing the direction on the test set flatters them, which makes the comparison fair. With
+    too few training images there is no nearest one.
     """
     found = {
         name: auroc(score(healthy_NCHW).numpy(), score(abnormal_NCHW).numpy())
         for name, score in SCORES.items()
     }
     found = {name: max(value, 1 - value) for name, value in found.items()}
+    if train_KCHW is None or len(train_KCHW) < NEIGHBOURS:
+        return found
     far = [nearest(images, train_KCHW).numpy() for images in (healthy_NCHW, abnormal_NCHW)]
     return found | {f"{NEIGHBOURS} nearest thumbnails": auroc(far[0], far[1])}

@@ -164,6 +164,43 @@ def train(
 
 
 @app.command()
+def evaluate(
+    artifact: Annotated[Path, typer.Argument(exists=True, file_okay=False, help="Its folder.")],
+    data: Annotated[Path, typer.Option(exists=True, help="Folder with split.csv and pictures.")],
+    subset: Annotated[list[str] | None, typer.Option(help="By default every subset.")] = None,
+    split: Annotated[
+        list[str] | None, typer.Option(help="By default those that begin with 'test'.")
+    ] = None,
+    stratum: Annotated[
+        str | None, typer.Option(help="Instead of the one that the artifact's card names.")
+    ] = None,
+    alpha: Annotated[
+        float, typer.Option(min=0.0001, max=0.5, help="Promised share of false flags.")
+    ] = 0.05,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Write report.json and report.html, with pictures."),
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    as_json: AsJson = False,
+) -> None:
+    """Measure a trained detector on labelled pictures it has not seen."""
+    from triage.commands.evaluate import Question, evaluate
+    from triage.commands.evaluate_page import lines
+
+    asked = Question(data, tuple(subset or ()), tuple(split or ()), stratum, alpha, device)
+    found = evaluate(artifact, asked, out=out)
+    if as_json:
+        common.print_json(found.model_dump(mode="json"))
+        return
+    for result in found.results:
+        title = f"{result.subset}: {result.healthy} healthy, {result.abnormal} abnormal"
+        common.print_table((title, result.stratum), list(lines(result)))
+    for text in (*found.checked, *([f"Read {out / 'report.html'}"] if out else [])):
+        typer.echo(text)
+
+
+@app.command()
 def pacs(
     folder: Annotated[
         Path | None, typer.Argument(help="Where to keep what arrives (by default STATE/pacs).")

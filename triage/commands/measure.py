@@ -3,7 +3,9 @@
 Shapes: N images, C channels, H W rows and columns.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -16,6 +18,7 @@ from models.artifact import Evaluation
 from models.baselines import baselines
 from models.metrics import CONFIDENCE, auroc_interval, share_flagged
 from triage.commands.training_plan import Picture
+from triage.errors import ConfigError, NotEligible
 from triage.preprocess.pipeline import prepare_image
 
 if TYPE_CHECKING:
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
     from triage.settings import Recipe
 
 BATCH: Final = 64
+_KEPT: ContextVar[dict[tuple[object, ...], Tensor] | None] = ContextVar("kept", default=None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,13 +43,47 @@ class Prepared:
         return Prepared(tuple(self.pictures[index] for index in chosen), self.voxels[chosen])
 
 
-def prepare(pictures: tuple[Picture, ...], recipe: "Recipe") -> Prepared:
-    """Read and prepare pictures by the code that prepares received studies."""
-    voxels = []
-    for picture in pictures:
-        with Image.open(picture.path) as file:
-            voxels.append(prepare_image(np.asarray(file.convert("L")), recipe).voxels_NCHW)
-    return Prepared(pictures, torch.cat(voxels))
+def prepare(pictures: Sequence[Picture], recipe: "Recipe") -> Prepared:
+    """Read and prepare pictures by the code that prepares received studies.
+
+    Raises:
+        ConfigError: a picture is missing, is none, or has no contrast at all.
+    """
+    voxels = [_voxels(picture, recipe) for picture in pictures]
+    return Prepared(tuple(pictures), torch.cat(voxels))
+
+
+@contextmanager
+def remembered() -> Iterator[None]:
+    """Within it no picture is read twice: for many small runs over the same pictures."""
+    token = _KEPT.set({})
+    try:
+        yield
+    finally:
+        _KEPT.reset(token)
+
+
+def _voxels(picture: Picture, recipe: "Recipe") -> Tensor:
+    """Give one picture, 1 C H W."""
+    kept = _KEPT.get()
+    try:
+        if kept is None:
+            return _read(picture, recipe)
+        key = (picture.path, picture.path.stat().st_mtime_ns, recipe)
+        if key not in kept:
+            kept[key] = _read(picture, recipe)
+        return kept[key]
+    except OSError as why:
+        msg = f"{picture.path} is no picture that can be read ({type(why).__name__})"
+    except NotEligible:
+        msg = f"{picture.path} has no contrast at all"
+    msg += "; mend it, or take its line out of split.csv"
+    raise ConfigError(msg)
+
+
+def _read(picture: Picture, recipe: "Recipe") -> Tensor:
+    with Image.open(picture.path) as file:
+        return prepare_image(np.asarray(file.convert("L")), recipe).voxels_NCHW
 
 
 def scores(detector: "Detector", voxels: Tensor) -> list[float]:
