@@ -25,8 +25,8 @@ from pydantic_settings import (
 
 from triage.destinations import Destinations
 from triage.errors import ConfigError
-from triage.frozen import AETitle, Port
-from triage.frozen import Frozen as Frozen
+from triage.frozen import AETitle, Frozen, Port
+from triage.workflow import Feedback, Workflow
 
 DEFAULT_STATE: Final = Path(platformdirs.user_data_dir("triage"))
 PACKAGED: Final = Path(__file__).parents[1] / "configs"
@@ -159,6 +159,8 @@ class Site(BaseSettings):
     web: Web = Web()
     intended_use: IntendedUse = IntendedUse()
     reporting: Reporting = Reporting()
+    ups: Workflow = Workflow()
+    feedback: Feedback = Feedback()
 
     @classmethod
     def settings_customise_sources(
