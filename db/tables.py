@@ -2,7 +2,16 @@
 
 from datetime import datetime
 
-from sqlalchemy import BigInteger, ForeignKey, Index, LargeBinary, String, Text, UniqueConstraint
+from sqlalchemy import (
+    BigInteger,
+    ForeignKey,
+    Index,
+    LargeBinary,
+    String,
+    Text,
+    UniqueConstraint,
+    false,
+)
 from sqlalchemy.orm import Mapped, mapped_column
 
 from db.base import Base
@@ -187,7 +196,11 @@ class OutboxRow(Base):
     """One object for one destination: built once, its bytes never change."""
 
     __tablename__ = "outbox"
-    __table_args__ = (UniqueConstraint("sop_instance_uid", "destination"),)
+    __table_args__ = (
+        UniqueConstraint("sop_instance_uid", "destination"),
+        Index("ix_outbox_work", "destination", "due_at"),
+        Index("ix_outbox_state", "state"),
+    )
 
     id: Mapped[int] = mapped_column(primary_key=True)
     study_id: Mapped[int] = mapped_column(ForeignKey("study.id"), index=True)
@@ -199,12 +212,28 @@ class OutboxRow(Base):
     content: Mapped[bytes] = mapped_column(LargeBinary)
     sha256: Mapped[str] = mapped_column(SHA256)
     state: Mapped[str] = mapped_column(String(16), default="queued")
-    """queued, sent, or refused."""
+    """queued, sent, refused, gave-up or withdrawn."""
     attempts: Mapped[int] = mapped_column(default=0)
+    """Times it was begun to be sent."""
     last_status: Mapped[int | None]
     last_error: Mapped[str | None] = mapped_column(Text)
     built_at: Mapped[datetime]
     sent_at: Mapped[datetime | None]
+
+    # its own life, whatever the study's
+    due_at: Mapped[datetime | None]
+    """When something is next done about it; empty when nothing is left to do."""
+    leased_until: Mapped[datetime | None]
+    leased_by: Mapped[str | None] = mapped_column(String(128))
+    fence: Mapped[int] = mapped_column(default=0, server_default="0")
+    """Grows with every claim; an answer under an older one changes nothing."""
+    tries: Mapped[int] = mapped_column(default=0, server_default="0")
+    """Times the destination was away or busy since it was queued."""
+    in_doubt: Mapped[bool] = mapped_column(default=False, server_default=false())
+    """The last sending began and no answer is known: ask before the next."""
+    commitment: Mapped[str | None] = mapped_column(String(16))
+    """Of Storage Commitment: due, asked, committed or overdue; empty where none is wanted."""
+    committed_at: Mapped[datetime | None]
 
 
 class TransitionRow(Base):

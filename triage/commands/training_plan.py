@@ -13,7 +13,7 @@ from pydantic import Field, PositiveInt, ValidationError
 
 from models.fit import Plan
 from triage.errors import ConfigError
-from triage.settings import Frozen
+from triage.frozen import Frozen
 
 COLUMNS: Final = ("path", "subset", "anomaly", "split", "patient")
 """What split.csv must have; more columns are ignored."""
