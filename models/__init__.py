@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from models.contract import Detector
 
 DETECTORS: Final[Mapping[str, str]] = {
+    "maddr": "models.maddr:MADDR",
     "memae": "models.memae:MemAE",
 }
 """Family to "module:Class"."""

@@ -11,21 +11,36 @@ from torch import nn
 import models
 from models import DETECTORS, UnknownDetector, artifact
 from models.contract import Batch, Detector
-from models.fit import Images, Plan, fit
+from models.fit import Images, Labels, Plan, fit
 from tests.models.cards import CALIBRATION, card
 from tests.models.chests import SMALL, healthy, with_opacity
 
 SMALL_PARAMS: dict[str, dict[str, object]] = {"memae": SMALL | {"relative": True}}
 """By family: parameters that make it train in a moment on 16 by 16 pixels."""
+SPLIT = {"organ_features": 2, "modality_features": 2}
+NAMED = {"organs": ["CHEST", "HEAD"], "modalities": ["DX", "CT"]}
+SMALL_PARAMS |= {
+    f"maddr over {base}": {"base": base, "base_params": params, **NAMED, **SPLIT}
+    for base, params in SMALL_PARAMS.items()
+}
 Fitted = Callable[[str], Detector]
+
+
+def new(row: str) -> Detector:
+    return models.load(row.partition(" ")[0])(**SMALL_PARAMS[row])
+
+
+def labels(count: int) -> Labels:
+    """Give labels of which each pair comes as often."""
+    return Labels(torch.arange(count) % 2, torch.arange(count) // 2 % 2)
 
 
 @cache
 def _fitted(family: str, folder: Path) -> Detector:
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        detector = models.load(family)(**SMALL_PARAMS[family])
-    images = Images(healthy(96), healthy(32, seed=1))
+        detector = new(family)
+    images = Images(healthy(96), healthy(32, seed=1), labels(96), labels(32))
     fit(detector, images, Plan(epochs=8, batch_size=16, jitter=0), folder / family)
     detector.settle(torch.split(images.train, 32))
     return detector
@@ -37,7 +52,11 @@ def fitted(tmp_path_factory: pytest.TempPathFactory) -> Fitted:
     return lambda family: _fitted(family, folder)
 
 
-@pytest.mark.parametrize("family", DETECTORS)
+def test_every_family_has_a_row() -> None:
+    assert {row.partition(" ")[0] for row in SMALL_PARAMS} == set(DETECTORS)
+
+
+@pytest.mark.parametrize("family", SMALL_PARAMS)
 class TestEveryDetector:
     def test_it_scores_a_pasted_opacity_above_the_same_picture_without(
         self, family: str, fitted: Fitted
@@ -79,7 +98,7 @@ class TestEveryDetector:
         self, family: str, fitted: Fitted, tmp_path: Path
     ) -> None:
         before = fitted(family)
-        described = card(family=family, params=before.params)
+        described = card(family=family.partition(" ")[0], params=before.params)
         artifact.save(tmp_path / "a", before, described, CALIBRATION, "A card.\n")
         after = artifact.load(tmp_path / "a").detector
         voxels = healthy(4, seed=8)
@@ -88,8 +107,8 @@ class TestEveryDetector:
     def test_the_loss_is_the_sum_of_finite_parts_and_teaches_every_parameter(
         self, family: str
     ) -> None:
-        detector = models.load(family)(**SMALL_PARAMS[family])
-        loss = detector.loss(Batch(healthy(8)))
+        detector, known = new(family), labels(8)
+        loss = detector.loss(Batch(healthy(8), known.organ_N, known.modality_N))
         torch.autograd.backward(loss.total)
         assert all(torch.isfinite(part) for part in loss.parts.values())
         assert _untaught(detector) == []
