@@ -1,22 +1,17 @@
 """The chain of transforms of a recipe of kind volume: CT and MR series as axial slices.
 
-Shapes: axes are slices, rows, columns (NHW) throughout, so that nothing is transposed; MONAI's
-axis codes and spacings, which count columns first, are reversed on the way in.
+Shapes: axes are slices, rows, columns (NHW) throughout, so that nothing is transposed.
 """
-
-from collections.abc import Hashable, Mapping
-from typing import Any, Final
 
 import numpy as np
 import torch
 from monai.data.meta_tensor import MetaTensor
-from monai.transforms.spatial.array import Resize
-from monai.transforms.spatial.dictionary import Orientationd, Resized, Spacingd
-from monai.transforms.transform import MapTransform
+from monai.transforms.spatial.dictionary import Resized
 
 from models.contract import Volume
 from triage.errors import NotEligible
 from triage.preprocess.decoder import Decoded
+from triage.preprocess.reslice import Resliced
 from triage.preprocess.transforms import (
     IMAGE,
     INVERTED,
@@ -28,8 +23,6 @@ from triage.preprocess.transforms import (
     run,
 )
 from triage.settings import Recipe
-
-LABELS: Final = (("L", "R"), ("P", "A"), ("I", "S"))
 
 
 def prepare_volume(decoded: Decoded, recipe: Recipe, *, frames_per_image: int = 1) -> Volume:
@@ -62,43 +55,12 @@ def prepare_volume(decoded: Decoded, recipe: Recipe, *, frames_per_image: int = 
 
 def volume_chain(recipe: Recipe) -> tuple[Transform, ...]:
     """Give the transforms in order; each takes and gives a sample dictionary."""
-    chain: list[Transform] = [Windowd(IMAGE, recipe)]
-    if recipe.orientation is not None:
-        chain.append(Orientationd(IMAGE, axcodes=recipe.orientation[::-1], labels=LABELS))
-    if recipe.spacing_mm is not None:
-        target_mm = recipe.spacing_mm[::-1]
-        chain.append(AverageDownd(IMAGE, target_mm))
-        chain.append(
-            Spacingd(IMAGE, target_mm, mode="bilinear", padding_mode="border", dtype=np.float32)
-        )
+    chain: list[Transform] = [Windowd(IMAGE, recipe), Resliced(IMAGE, recipe)]
     if recipe.crop == "foreground":
         chain.append(foreground())
     if recipe.crop != "none":
         chain.append(PadToSquared(IMAGE))
     return (*chain, Resized(IMAGE, (-1, *recipe.size_px), mode="area"))
-
-
-class AverageDownd(MapTransform):
-    """Average whole blocks where the target spacing is at least twice the image's.
-
-    Resampling alone would pick single voxels out of thin slices; a thick slice is their mean.
-    """
-
-    def __init__(self, keys: str, target_mm: tuple[float, ...]) -> None:
-        super().__init__(keys)
-        self._target_mm = target_mm
-
-    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Give the sample with its images averaged down to below twice the target spacing."""
-        sample = dict(data)
-        for key in self.key_iterator(sample):
-            image = sample[key]
-            pairs = zip(self._target_mm, _spacing_mm(image), strict=True)
-            blocks = [max(1, int(target / spacing + 1e-3)) for target, spacing in pairs]
-            if max(blocks) > 1:
-                size = [-(-int(n) // b) for n, b in zip(image.shape[1:], blocks, strict=True)]
-                sample[key] = Resize(size, mode="area")(image)
-        return sample
 
 
 def _spacing_mm(image: MetaTensor) -> tuple[float, ...]:
