@@ -12,6 +12,9 @@ if TYPE_CHECKING:
 
 DETECTORS: Final[Mapping[str, str]] = {
     "maddr": "models.maddr:MADDR",
+    "dpa": "models.dpa:DPA",
+    "f-anogan": "models.f_anogan:FAnoGAN",
+    "ganomaly": "models.ganomaly:GANomaly",
     "memae": "models.memae:MemAE",
 }
 """Family to "module:Class"."""

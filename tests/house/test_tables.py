@@ -31,15 +31,18 @@ def packaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     return settings.load(state=tmp_path, config=PACKAGED)
 
 
+CONTRACT = Path("models", "contract.py")
+
+
 def detector_modules() -> list[Path]:
-    """Give the files of models/ that define a Detector."""
+    """Give the files of models/ that define a Detector; the contract is none."""
     return [
         path
         for path in files()
-        if path.parts[0] == "models"
+        if path.parts[0] == "models" and path != CONTRACT
         for node in ast.walk(tree(path))
         if isinstance(node, ast.ClassDef)
-        and any(ast.unparse(base).split(".")[-1] == "Detector" for base in node.bases)
+        and {ast.unparse(base).split(".")[-1] for base in node.bases} & {"Detector", "Coder"}
     ]
 
 
