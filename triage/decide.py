@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from triage.errors import Reason
-from triage.finding import Decision, Detection, Outcome
+from triage.finding import WARNINGS, Decision, Detection, Look, Outcome, StudyWarning
 from triage.settings import Policy
 
 ROUTINE = "routine"
@@ -29,6 +29,7 @@ def decide(detections: Sequence[Detection], policy: Policy) -> Decision:
         priority_name=level.name if level else ROUTINE,
         sentence=_sentence(strongest),
         because=strongest,
+        threshold=max((level.p_at_most for level in policy.levels), default=None),
     )
 
 
@@ -40,6 +41,52 @@ def not_analysed(reason: Reason) -> Decision:
         priority_name=ROUTINE,
         sentence=f"Not analysed. {reason.sentence}.",
         reason=reason,
+    )
+
+
+def failed(reason: Reason) -> Decision:
+    """Give what is reported of a study whose analysis failed."""
+    return Decision(
+        outcome=Outcome.FAILED,
+        priority=0,
+        priority_name=ROUTINE,
+        sentence=f"Failed. {reason.sentence}.",
+        reason=reason,
+    )
+
+
+def warnings(detections: Sequence[Detection], policy: Policy) -> tuple[StudyWarning, ...]:
+    """Warn where an image surely looks like something else than its header says.
+
+    One warning a series and detector. It is about the header as much as about the image: either
+    may be wrong, and the priority stays as it is.
+    """
+    return tuple(
+        StudyWarning(
+            code="header-image",
+            sentence=f"{WARNINGS['header-image']}: {'; '.join(said)} ({one.detector.name} "
+            f"{one.detector.version}).",
+            detector=one.detector.name,
+            series_instance_uid=one.series_instance_uid,
+        )
+        for one in detections
+        if (said := [_contradiction(look) for look in one.looks if _disagrees(look, policy)])
+    )
+
+
+def _disagrees(look: Look, policy: Policy) -> bool:
+    rule, header = policy.disagreement, look.header_probability
+    return (
+        header is not None
+        and look.probability >= rule.image_at_least
+        and header <= rule.header_at_most
+    )
+
+
+def _contradiction(look: Look) -> str:
+    return (
+        f"the {look.kind} is {look.header} in the header, and looks like {look.word} with "
+        f"probability {look.probability:.2f}"
     )
 
 

@@ -3,12 +3,16 @@
 from typing import TYPE_CHECKING, Final
 
 from triage.errors import Broken, NotEligible
-from triage.finding import Calibration, Detection, Detector
+from triage.finding import Calibration, Detection, Detector, Look
 from triage.study import Series, Study
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from torch import Tensor
+
     from models.artifact import Artifact
-    from models.contract import Volume
+    from models.contract import Anomaly, Volume
 
 ADULT_FROM_YEARS: Final = 18
 RADIOGRAPH: Final = "DX"
@@ -23,6 +27,8 @@ BODY_PARTS: Final = {
 }
 """From the words of Body Part Examined and of descriptions to those the strata use."""
 BATCH_SLICES: Final = 32
+CLASSES: Final = {"organ": "organs", "modality": "modalities"}
+"""By kind of look: the detector's parameter that lists the words."""
 
 
 def strata(study: Study, series: Series) -> tuple[str, ...]:
@@ -53,7 +59,8 @@ def detect(
     """
     from models.calibrate import Uncalibrated
 
-    scores = _scores(volume, artifact)
+    anomaly = _anomaly(volume, artifact)
+    scores = anomaly.score_N.tolist()
     strangest = max(range(len(scores)), key=scores.__getitem__)
     try:
         found = artifact.calibration.p_value(scores[strangest], keys, minimum=min_n)
@@ -79,6 +86,8 @@ def detect(
         key_sop_instance_uid=images[volume.source_N[strangest]].ref.sop_instance_uid,
         score=scores[strangest],
         p_value=found.p,
+        others={name: float(score_N[strangest]) for name, score_N in anomaly.others.items()},
+        looks=_looks(anomaly, artifact, keys[-1]),
     )
 
 
@@ -91,17 +100,43 @@ def _body_part(study: Study, series: Series) -> str:
     return next((part for word, part in BODY_PARTS.items() if word in text), "")
 
 
-def _scores(volume: "Volume", artifact: "Artifact") -> list[float]:
-    """Give one score a slice; a series of hundreds of slices is scored in bounded memory."""
+def _anomaly(volume: "Volume", artifact: "Artifact") -> "Anomaly":
+    """Score every slice; a series of hundreds of slices is scored in bounded memory."""
     import torch
 
+    from models.contract import Anomaly
+
     device = next(artifact.detector.parameters()).device
-    scores = torch.cat(
-        [
-            artifact.detector.score(slices_NCHW.to(device)).score_N.cpu()
-            for slices_NCHW in torch.split(volume.voxels_NCHW, BATCH_SLICES)
-        ]
-    )
+    pieces = [
+        artifact.detector.score(slices_NCHW.to(device))
+        for slices_NCHW in torch.split(volume.voxels_NCHW, BATCH_SLICES)
+    ]
+    scores = torch.cat([one.score_N.cpu() for one in pieces])
     if not torch.isfinite(scores).all():
         raise Broken(code="internal", detail="the detector's score is not finite")
-    return [float(score) for score in scores]
+    return Anomaly(
+        score_N=scores,
+        map_NHW=None,
+        others=_joined([one.others for one in pieces]),
+        seen=_joined([one.seen for one in pieces]),
+    )
+
+
+def _joined(pieces: "Sequence[Mapping[str, Tensor]]") -> "dict[str, Tensor]":
+    import torch
+
+    return {name: torch.cat([one[name].cpu() for one in pieces]) for name in pieces[0]}
+
+
+def _looks(anomaly: "Anomaly", artifact: "Artifact", pooled: str) -> tuple[Look, ...]:
+    """Say what the series looks like, beside what its stratum ("DX/CHEST") says it is."""
+    modality, _, part = pooled.partition("/")
+    header = {"modality": modality, "organ": part}
+    found = []
+    for kind, shares_NK in anomaly.seen.items():
+        words = artifact.detector.params[CLASSES[kind]]
+        shares = dict(zip(words, shares_NK.mean(0).tolist(), strict=True))
+        word = max(words, key=shares.__getitem__)
+        said = header[kind] if header[kind] in shares else ""
+        found.append(Look(kind, word, shares[word], said, shares.get(said)))
+    return tuple(found)

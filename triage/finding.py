@@ -1,7 +1,9 @@
 """What the pipeline says about a study: detections, a decision, documents, receipts."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Final
 
 from triage.errors import Reason
 from triage.study import Study
@@ -44,6 +46,25 @@ class Calibration:
 
 
 @dataclass(frozen=True, slots=True)
+class Look:
+    """What a series looks like to a detector that tells such things apart, and what it is called.
+
+    Words are those of the strata: "CHEST", "DX".
+    """
+
+    kind: str
+    """"organ" or "modality"."""
+    word: str
+    """The likeliest."""
+    probability: float
+    """Its probability, the mean over the slices."""
+    header: str
+    """What the header says; empty where it says nothing, or nothing the detector was taught."""
+    header_probability: float | None
+    """The probability of that; None where ``header`` is empty."""
+
+
+@dataclass(frozen=True, slots=True)
 class Detection:
     """One detector's word on one series."""
 
@@ -58,11 +79,27 @@ class Detection:
     """Raw, no unit, higher is stranger; comparable only within one detector."""
     p_value: float
     """Conformal, against the calibration studies of the stratum; in (0, 1]."""
+    map_sha256: str = ""
+    """Of the stored anomaly map (``triage.maps``); empty without one, as always in triage mode."""
+
+    others: Mapping[str, float] = field(default_factory=dict)
+    """The detector's further raw scores of the key image, by name; nothing is decided by them."""
+    looks: tuple[Look, ...] = ()
 
     @property
     def rank(self) -> float:
         """Give 1 - p: the share of healthy studies that looked less strange."""
         return 1.0 - self.p_value
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A detector that a route named and that could not speak about a series."""
+
+    detector: str
+    """The artifact's name, as routes name it."""
+    series_instance_uid: str
+    reason: Reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +114,24 @@ class Decision:
     """One plain sentence for the reader."""
     because: Detection | None = None
     reason: Reason | None = None
+    threshold: float | None = None
+    """The notification threshold: a p-value at or below it earns a priority."""
+
+
+WARNINGS: Final[Mapping[str, str]] = {"header-image": "Header and image disagree"}
+"""By code: what a person is warned of."""
+
+
+@dataclass(frozen=True, slots=True)
+class StudyWarning:
+    """Something about a study that a person should look at. It moves no study up or down."""
+
+    code: str
+    """Key of WARNINGS."""
+    sentence: str
+    """One plain sentence without patient data."""
+    detector: str
+    series_instance_uid: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +141,9 @@ class Assessment:
     study: Study
     detections: tuple[Detection, ...]
     decision: Decision
+    refusals: tuple[Refusal, ...] = ()
+    """Detectors that were asked and could not speak."""
+    warnings: tuple[StudyWarning, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -140,6 +140,10 @@ class Reporting(Frozen):
     institution_name: str = ""
     not_analysed: bool = False
     """Also send a report for studies that were not analysed."""
+    notice_identifiers: tuple[
+        Literal["study_instance_uid", "accession_number", "patient_id"], ...
+    ] = ("study_instance_uid",)
+    """What webhooks and mails name a study by. Never a name."""
 
 
 class Site(BaseSettings):
@@ -214,6 +218,15 @@ class Level(Frozen):
     priority: PositiveInt
 
 
+class Disagreement(Frozen):
+    """When an image looks so unlike its header's word that a person is warned."""
+
+    image_at_least: Annotated[float, Field(gt=0.5, le=1)] = 0.9
+    """Probability of the organ or modality that the image looks like."""
+    header_at_most: Annotated[float, Field(ge=0, lt=0.5)] = 0.05
+    """Probability of the one that the header says."""
+
+
 class Policy(Frozen):
     """policy.yaml: levels from rarest to commonest."""
 
@@ -222,6 +235,7 @@ class Policy(Frozen):
     """Fewer healthy studies than this and the stratum is not scored."""
     promote_after_s: PositiveFloat = 14_400.0
     """A study that has waited longer is listed above routine, whatever its score."""
+    disagreement: Disagreement = Disagreement()
 
 
 class Recipe(Frozen):

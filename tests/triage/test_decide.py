@@ -1,9 +1,11 @@
+from dataclasses import replace
+
 import pytest
 
-from triage.decide import decide, not_analysed
+from triage.decide import decide, not_analysed, warnings
 from triage.errors import Reason
-from triage.finding import Calibration, Detection, Detector, Outcome
-from triage.settings import Level, Policy
+from triage.finding import Calibration, Detection, Detector, Look, Outcome
+from triage.settings import Disagreement, Level, Policy
 
 POLICY = Policy(
     levels=(
@@ -59,3 +61,50 @@ def test_a_study_no_detector_could_speak_about_says_why() -> None:
     decision = not_analysed(Reason("no-route"))
     assert decision.outcome is Outcome.NOT_ANALYSED
     assert decision.sentence == "Not analysed. No route takes this kind of study."
+
+
+def looking(probability: float, header: str, header_probability: float | None) -> Detection:
+    """Give a detection whose images look like a head."""
+    return replace(
+        detection(0.5), looks=(Look("organ", "HEAD", probability, header, header_probability),)
+    )
+
+
+@pytest.mark.parametrize(
+    ("look", "warned"),
+    [
+        (looking(0.97, "CHEST", 0.02), True),
+        (looking(0.90, "CHEST", 0.05), True),
+        (looking(0.89, "CHEST", 0.02), False),
+        (looking(0.93, "CHEST", 0.06), False),
+        (looking(0.97, "HEAD", 0.97), False),
+        (looking(0.97, "", None), False),
+        (detection(0.5), False),
+    ],
+    ids=["sure", "at both limits", "image unsure", "header likely", "agree", "no header", "blind"],
+)
+def test_only_a_sure_contradiction_of_the_header_is_warned_of(
+    look: Detection, warned: bool
+) -> None:
+    assert len(warnings([look], POLICY)) == warned
+
+
+def test_a_warning_names_both_words_and_changes_no_decision() -> None:
+    organ = Look("organ", "HEAD", 0.973, "CHEST", 0.01)
+    modality = Look("modality", "CT", 0.95, "DX", 0.03)
+    found = replace(detection(0.5), looks=(organ, modality))
+    [warning] = warnings([found], POLICY)
+    assert (warning.code, warning.detector) == ("header-image", "a")
+    assert warning.series_instance_uid == found.series_instance_uid
+    assert warning.sentence == (
+        "Header and image disagree: the organ is CHEST in the header, and looks like HEAD with "
+        "probability 0.97; the modality is DX in the header, and looks like CT with probability "
+        "0.95 (a 1.0)."
+    )
+    without = replace(decide([detection(0.5)], POLICY), because=None)
+    assert replace(decide([found], POLICY), because=None) == without
+
+
+def test_a_stricter_policy_warns_less() -> None:
+    strict = POLICY.model_copy(update={"disagreement": Disagreement(image_at_least=0.99)})
+    assert warnings([looking(0.97, "CHEST", 0.02)], strict) == ()

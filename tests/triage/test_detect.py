@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,7 @@ from torch import Tensor
 
 from models.artifact import Artifact
 from models.calibrate import calibrate
-from models.contract import Anomaly, Detector, Loss, Volume
+from models.contract import Anomaly, Batch, Detector, Loss, Volume
 from tests.models.cards import card
 from triage.detect import detect, strata
 from triage.errors import Broken, NotEligible
@@ -21,8 +22,8 @@ class _Brightness(Detector):
         super().__init__()
         self.gain = torch.nn.Parameter(torch.ones(()))
 
-    def loss(self, voxels_NCHW: Tensor) -> Loss:
-        return Loss(total=self.gain * voxels_NCHW.mean(), parts={})
+    def loss(self, batch: Batch) -> Loss:
+        return Loss(total=self.gain * batch.voxels_NCHW.mean(), parts={})
 
     @torch.inference_mode()
     def score(self, voxels_NCHW: Tensor) -> Anomaly:
@@ -30,14 +31,35 @@ class _Brightness(Detector):
         return Anomaly(score_N=self.gain * voxels_NCHW.mean((1, 2, 3)), map_NHW=None)
 
 
-def _artifact() -> Artifact:
+class _Seeing(_Brightness):
+    """Takes bright slices for heads and dark ones for chests, and each for a CT."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.params = {"organs": ["CHEST", "HEAD"], "modalities": ["DX", "CT", "MR"]}
+
+    @torch.inference_mode()
+    def score(self, voxels_NCHW: Tensor) -> Anomaly:
+        bright_N = voxels_NCHW.mean((1, 2, 3))
+        return Anomaly(
+            score_N=bright_N,
+            map_NHW=None,
+            others={"twice": 2 * bright_N},
+            seen={
+                "organ": torch.stack([1 - bright_N, bright_N], 1),
+                "modality": torch.tensor([[0.1, 0.9, 0.0]]).expand(len(bright_N), 3),
+            },
+        )
+
+
+def _artifact(detector: Detector | None = None) -> Artifact:
     return Artifact(
         folder=Path("nowhere"),
         card=card(),
         calibration=calibrate(
             {"DX/CHEST": [i / 100 for i in range(99)], "DX/CHEST/child": [0.1, 0.2, 0.3]}
         ),
-        detector=_Brightness(),
+        detector=detector or _Brightness(),
         weights_sha256="a" * 64,
         calibration_sha256="b" * 64,
         sha256="c" * 64,
@@ -177,3 +199,35 @@ class TestDetect:
         volume = _volume([0.5, float("nan")])
         with pytest.raises(Broken):
             detect(volume, _series(2), _artifact(), ("DX/CHEST",), min_n=50)
+
+
+class TestWhatItLooksLike:
+    def test_a_detector_that_sees_nothing_else_says_nothing_else(self) -> None:
+        found = detect(_volume([0.5]), _series(), _artifact(), ("DX/CHEST",), min_n=50)
+        assert (found.others, found.looks) == ({}, ())
+
+    def test_the_other_scores_are_those_of_the_key_image(self) -> None:
+        levels = [i / 100 for i in range(40)]  # more than one piece
+        found = detect(_volume(levels), _series(40), _artifact(_Seeing()), ("DX/CHEST",), min_n=50)
+        assert found.score == pytest.approx(0.39)
+        assert found.others == {"twice": pytest.approx(0.78)}
+
+    def test_a_series_looks_like_the_mean_of_its_slices_beside_what_its_header_says(self) -> None:
+        keys = ("DX/CHEST/adult", "DX/CHEST")
+        volume = _volume([0.9, 1.0, 0.8])
+        found = detect(volume, _series(3), _artifact(_Seeing()), keys, min_n=50)
+        organ, modality = found.looks
+        assert (organ.kind, organ.word, organ.header) == ("organ", "HEAD", "CHEST")
+        assert organ.probability == pytest.approx(0.9)
+        assert organ.header_probability == pytest.approx(0.1)
+        assert (modality.kind, modality.word, modality.header) == ("modality", "CT", "DX")
+        assert modality.header_probability == pytest.approx(0.1)
+
+    @pytest.mark.parametrize("part", ["", "KNEE"])
+    def test_a_header_that_says_nothing_the_detector_knows_contradicts_nothing(
+        self, part: str
+    ) -> None:
+        artifact = _artifact(_Seeing())
+        strange = replace(artifact, calibration=calibrate({f"DX/{part}": [0.1] * 60}))
+        found = detect(_volume([0.5]), _series(), strange, (f"DX/{part}",), min_n=50)
+        assert (found.looks[0].header, found.looks[0].header_probability) == ("", None)
