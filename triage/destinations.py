@@ -12,6 +12,16 @@ from pydantic import AfterValidator, Discriminator, PositiveFloat, Tag, TypeAdap
 from triage.frozen import AETitle, Frozen, Port
 
 
+def _http(value: str) -> str:
+    if not value.startswith(("http://", "https://")):
+        msg = "write a whole address, beginning with https:// (or http:// inside one machine)"
+        raise ValueError(msg)
+    return value
+
+
+Url = Annotated[str, AfterValidator(_http)]
+
+
 class Common(Frozen):
     """What every destination has."""
 
@@ -63,8 +73,13 @@ class Mllp(Common):
     """A RIS or an interface engine that receives HL7 v2 messages over MLLP."""
 
     kind: Literal["mllp"] = "mllp"
+    outputs: tuple[Literal["hl7_oru"], ...] = ("hl7_oru",)
     host: str
     port: Port
+    receiving_application: str = ""
+    """MSH-5."""
+    receiving_facility: str = ""
+    """MSH-6."""
     ca_file: Path | None = None
     """TLS, with this certificate authority."""
 
@@ -73,7 +88,8 @@ class Fhir(Common):
     """A FHIR R4 server that receives transaction bundles."""
 
     kind: Literal["fhir"] = "fhir"
-    url: str
+    outputs: tuple[Literal["fhir_bundle"], ...] = ("fhir_bundle",)
+    url: Url
     """Of the service base."""
     token_file: Path | None = None
     ca_file: Path | None = None
@@ -83,9 +99,10 @@ class Webhook(Common):
     """A URL that receives signed JSON."""
 
     kind: Literal["webhook"] = "webhook"
-    url: str
+    outputs: tuple[Literal["webhook", "plain_text", "hl7_oru", "fhir_bundle"], ...] = ("webhook",)
+    url: Url
     secret_file: Path
-    """The key of the signature."""
+    """The key of the signature: 24 bytes or more, or whsec_ and base64."""
     ca_file: Path | None = None
 
 
@@ -93,6 +110,7 @@ class Mail(Common):
     """A mail server that takes messages for some people."""
 
     kind: Literal["mail"] = "mail"
+    outputs: tuple[Literal["mail"], ...] = ("mail",)
     host: str
     port: Port = 587
     sender: str

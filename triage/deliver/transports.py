@@ -11,6 +11,10 @@ from triage.finding import Document
 
 TRANSPORTS: Final[Mapping[str, str]] = {
     "dimse": "triage.deliver.dicom",
+    "mllp": "triage.deliver.mllp",
+    "fhir": "triage.deliver.fhir",
+    "webhook": "triage.deliver.webhook",
+    "mail": "triage.deliver.mail",
 }
 
 
