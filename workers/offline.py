@@ -43,6 +43,7 @@ class Found:
     def as_dict(self) -> dict[str, Any]:
         """Give it for JSON; no patient data."""
         detections = self.assessment.detections if self.assessment else ()
+        warnings = self.assessment.warnings if self.assessment else ()
         reason = self.decision.reason
         return {
             "study_instance_uid": self.study_instance_uid,
@@ -53,6 +54,7 @@ class Found:
             "sentence": self.decision.sentence,
             "reason": reason and {"code": reason.code, "detail": reason.sentence},
             "detections": [asdict(one) for one in detections],
+            "warnings": [asdict(one) for one in warnings],
             "report": self.report,
             "seconds": round(self.seconds, 3),
         }
@@ -141,6 +143,8 @@ def _show(found: list[Found], strangers: int) -> None:
     for one in found:
         _line(console, one.decision.outcome, one.study_instance_uid)
         _line(console, "", one.decision.sentence)
+        for warning in one.assessment.warnings if one.assessment else ():
+            _line(console, "warning", warning.sentence)
         if one.report:
             _line(console, "", one.report)
     if strangers:

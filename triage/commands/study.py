@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session
 from db import lifecycle
 from db.audit import Entry, Event, record
 from db.engine import Database, now
+from db.remarks import ReadingRow, WarningRow
 from db.states import StudyState
 from db.tables import (
     DecisionRow,
@@ -69,6 +70,9 @@ def describe(database: Database, key: str) -> dict[str, Any]:
             "detections": _rows(session, DetectionRow, study.id, "generation", "detector",
                                 "version", "score", "p_value", "stratum", "calibration_n",
                                 "weights_sha256", "artifact_sha256"),
+            "readings": _readings(session, study.id),
+            "warnings": _rows(session, WarningRow, study.id, "generation", "code", "sentence",
+                              "detector", "series_instance_uid", "at"),
             "reports": _rows(session, OutboxRow, study.id, "generation", "destination", "kind",
                              "sop_instance_uid", "state", "attempts", "last_status", "last_error",
                              "sent_at"),
@@ -153,6 +157,21 @@ def _retry(session: Session, row: StudyRow, actor: str) -> None:
         detail={"to": back_to},
     )
     record(session, entry)
+
+
+def _readings(session: Session, study_id: int) -> list[dict[str, Any]]:
+    """Give what the detectors said beside their scores."""
+    names = ("kind", "word", "value", "header", "header_value")
+    rows = session.execute(
+        select(DetectionRow, ReadingRow)
+        .join(ReadingRow, ReadingRow.detection_id == DetectionRow.id)
+        .where(DetectionRow.study_id == study_id)
+        .order_by(ReadingRow.id)
+    )
+    return [
+        _columns(said, "generation", "detector", "series_instance_uid") | _columns(reading, *names)
+        for said, reading in rows
+    ]
 
 
 def _columns(row: Any, *names: str) -> dict[str, Any]:  # noqa: ANN401 - any table's row
