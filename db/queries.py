@@ -1,13 +1,14 @@
 """What the worklist reads beside its pages: counts, search, one study with all that is known."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeVar
 
 from sqlalchemy import Select, distinct, func, or_, select
 from sqlalchemy.orm import Session, defer
 
 from db.listing import WORKING, Clock, Listing
+from db.remarks import ReadingRow, WarningRow
 from db.tables import (
     DecisionRow,
     DetectionRow,
@@ -19,6 +20,7 @@ from db.tables import (
     TransitionRow,
 )
 
+Row = TypeVar("Row")
 NOT_IMAGES: Final = frozenset(
     {"SR", "PR", "KO", "DOC", "SEG", "REG", "FID", "RWV", "PLAN", "RTSTRUCT", "RTPLAN", "RTRECORD",
      "RTDOSE", "ECG", "HD", "AU", "EPS", "RESP", "STAIN", "SMR"}
@@ -38,6 +40,10 @@ class Detail:
     detections: tuple[DetectionRow, ...]
     reports: tuple[OutboxRow, ...]
     transitions: tuple[TransitionRow, ...]
+    warnings: tuple[WarningRow, ...]
+    """Of the study's current generation."""
+    readings: Mapping[int, tuple[ReadingRow, ...]]
+    """By detection: what it said beside its score."""
 
     @property
     def decisive(self) -> DetectionRow | None:
@@ -87,9 +93,35 @@ def reports(session: Session, study_ids: Collection[int]) -> Mapping[int, tuple[
         .order_by(OutboxRow.id)
         .options(defer(OutboxRow.content, raiseload=True))
     )
-    found: dict[int, tuple[OutboxRow, ...]] = {}
-    for row in rows:
-        found[row.study_id] = (*found.get(row.study_id, ()), row)
+    return _grouped((row.study_id, row) for row in rows)
+
+
+def warnings(session: Session, study_ids: Collection[int]) -> Mapping[int, tuple[WarningRow, ...]]:
+    """Give the warnings of each study's current generation."""
+    rows = session.scalars(
+        select(WarningRow)
+        .join(StudyRow, StudyRow.id == WarningRow.study_id)
+        .where(WarningRow.study_id.in_(study_ids), WarningRow.generation == StudyRow.generation)
+        .order_by(WarningRow.id)
+    )
+    return _grouped((row.study_id, row) for row in rows)
+
+
+def readings(session: Session, study_id: int) -> Mapping[int, tuple[ReadingRow, ...]]:
+    """Give, by detection, what a study's detectors said beside their scores."""
+    rows = session.scalars(
+        select(ReadingRow)
+        .join(DetectionRow, DetectionRow.id == ReadingRow.detection_id)
+        .where(DetectionRow.study_id == study_id)
+        .order_by(ReadingRow.id)
+    )
+    return _grouped((row.detection_id, row) for row in rows)
+
+
+def _grouped(pairs: Iterable[tuple[int, Row]]) -> dict[int, tuple[Row, ...]]:
+    found: dict[int, tuple[Row, ...]] = {}
+    for key, row in pairs:
+        found[key] = (*found.get(key, ()), row)
     return found
 
 
@@ -132,6 +164,8 @@ def detail(session: Session, study_id: int) -> Detail | None:
                 .order_by(TransitionRow.id.desc())
             )
         ),
+        warnings=warnings(session, [study_id]).get(study_id, ()),
+        readings=readings(session, study_id),
     )
 
 

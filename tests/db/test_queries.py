@@ -11,9 +11,11 @@ from db.tables import QuarantineRow
 from tests.triage.worklist.builders import (
     SHA,
     add_instance,
+    add_reading,
     add_report,
     add_result,
     add_study,
+    add_warning,
     detection,
 )
 
@@ -106,6 +108,25 @@ def test_the_decisive_detection_is_the_current_generations_strongest(
     assert found is not None
     assert found.decisive is not None
     assert found.decisive.detector == "d"
+
+
+def test_warnings_are_those_of_the_current_generation(sqlite_database: Database) -> None:
+    with sqlite_database.begin() as session:
+        study, other = add_study(session, generation=2), add_study(session)
+        add_warning(session, study, generation=1)
+        latest = add_warning(session, study)
+        found = queries.warnings(session, [study.id, other.id])
+        assert found == {study.id: (latest,)}
+
+
+def test_readings_are_grouped_by_what_was_detected(sqlite_database: Database) -> None:
+    with sqlite_database.begin() as session:
+        study, other = add_study(session), add_study(session)
+        first, second = add_result(session, study), add_result(session, other)
+        score = add_reading(session, first, kind="score", word="centre", value=3.0)
+        organ = add_reading(session, first)
+        add_reading(session, second)
+        assert queries.readings(session, study.id) == {first.id: (score, organ)}
 
 
 class TestThePreview:

@@ -21,7 +21,8 @@ def studies(request: Request, wanted: Wanted, limit: Limit = PAGE_SIZE) -> dict[
     here = context.of(request)
     with here.database.begin() as session:
         page, clock = read(session, here, wanted, limit=limit)
-        reports = queries.reports(session, [study.id for study in page.studies])
+        numbers = [study.id for study in page.studies]
+        reports, warnings = queries.reports(session, numbers), queries.warnings(session, numbers)
         detail = {"list": wanted.listing, "sort": wanted.order, "count": len(page.studies)}
         context.audit_query(session, request, "worklist.api", detail)
     return {
@@ -31,6 +32,7 @@ def studies(request: Request, wanted: Wanted, limit: Limit = PAGE_SIZE) -> dict[
         "studies": [
             _study(study, reports.get(study.id, ()))
             | {"promoted": clock.promotes(study), "overdue": clock.is_overdue(study)}
+            | {"warnings": [one.code for one in warnings.get(study.id, ())]}
             for study in page.studies
         ],
         "after": str(page.after) if page.after else None,

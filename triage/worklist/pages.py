@@ -1,5 +1,6 @@
 """The pages for readers: the list, one study, search, and the files that could not be indexed."""
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Depends, Form, HTTPException, Path, Request
@@ -8,7 +9,8 @@ from sqlalchemy.orm import Session
 
 from db import queries
 from db.engine import now
-from db.listing import Listing, Order
+from db.listing import Clock, Listing, Order
+from db.tables import StudyRow
 from triage.errors import REASONS
 from triage.worklist import context, view
 from triage.worklist.asked import Asked, asked, read, slug
@@ -53,12 +55,12 @@ def search(request: Request, text: Annotated[str, Form()] = "") -> Response:
     text = "".join(one for one in text if one.isprintable()).strip()[:MAX_SEARCH]
     with here.database.begin() as session:
         found = queries.search(session, text, limit=PAGE_SIZE) if text else ()
-        reports = queries.reports(session, [study.id for study in found])
         clock = here.clock(now(session))
+        rows = _rows(session, found, clock)
         context.audit_query(session, request, "worklist.search", {"count": len(found)})
     values = {
         "text": text,
-        "rows": [view.row(study, reports.get(study.id, ()), clock) for study in found],
+        "rows": rows,
         "full": len(found) == PAGE_SIZE,
         "clock": clock,
         "wanted": Asked(),
@@ -82,7 +84,7 @@ def study(request: Request, study_id: StudyId, wanted: Wanted) -> Response:
     values = {
         "detail": detail,
         "study": detail.study,
-        "row": view.row(detail.study, current, clock),
+        "row": view.row(detail.study, current, clock, detail.warnings),
         "next_step": view.next_step(detail.study),
         "reason": REASONS.get(detail.study.reason_code or ""),
         "before": before,
@@ -106,10 +108,9 @@ def quarantine(request: Request) -> Response:
 def _list(session: Session, request: Request, wanted: Asked) -> dict[str, Any]:
     here = context.of(request)
     page, clock = read(session, here, wanted, limit=PAGE_SIZE)
-    reports = queries.reports(session, [study.id for study in page.studies])
     counts = queries.counts(session, clock)
     return {
-        "rows": [view.row(study, reports.get(study.id, ()), clock) for study in page.studies],
+        "rows": _rows(session, page.studies, clock),
         "after": wanted.behind(page.after) if page.after else None,
         "lists": [(one, slug(one), wanted.of_list(one), counts[one]) for one in Listing],
         "orders": [(one, wanted.sorted_by(one)) for one in Order],
@@ -118,3 +119,12 @@ def _list(session: Session, request: Request, wanted: Asked) -> dict[str, Any]:
         "poll_s": POLL_S,
         "listener": here.settings.site.listener,
     }
+
+
+def _rows(session: Session, studies: Sequence[StudyRow], clock: Clock) -> list[view.Row]:
+    numbers = [study.id for study in studies]
+    reports, warnings = queries.reports(session, numbers), queries.warnings(session, numbers)
+    return [
+        view.row(study, reports.get(study.id, ()), clock, warnings.get(study.id, ()))
+        for study in studies
+    ]

@@ -9,8 +9,9 @@ from datetime import timedelta
 from typing import Final
 
 from db.listing import Clock
+from db.remarks import WarningRow
 from db.tables import OutboxRow, StudyRow
-from triage.finding import Outcome
+from triage.finding import WARNINGS, Outcome
 from triage.worklist import words
 
 HIGH_FROM: Final = 2
@@ -83,6 +84,8 @@ class Row:
     problem: str
     """Why it is held or failed, where the sentence still tells of a finding."""
     report: Report
+    warnings: tuple[str, ...] = ()
+    """What a person is warned of, in a few words each."""
 
 
 def mark(study: StudyRow) -> Mark:
@@ -95,7 +98,12 @@ def mark(study: StudyRow) -> Mark:
     return found
 
 
-def row(study: StudyRow, reports: Sequence[OutboxRow], clock: Clock) -> Row:
+def row(
+    study: StudyRow,
+    reports: Sequence[OutboxRow],
+    clock: Clock,
+    warnings: Sequence[WarningRow] = (),
+) -> Row:
     """Give a study as the list shows it."""
     return Row(
         study=study,
@@ -109,6 +117,7 @@ def row(study: StudyRow, reports: Sequence[OutboxRow], clock: Clock) -> Row:
         sentence=study.sentence or _meanwhile(study),
         problem=_problem(study),
         report=report(study, reports),
+        warnings=tuple(dict.fromkeys(WARNINGS.get(one.code, one.code) for one in warnings)),
     )
 
 

@@ -7,6 +7,7 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from db.engine import now
+from db.remarks import ReadingRow, WarningRow
 from db.states import StudyState
 from db.tables import (
     DecisionRow,
@@ -134,3 +135,33 @@ def detection(study: StudyRow, **given: object) -> DetectionRow:
         "at": study.received_at,
     }
     return DetectionRow(**(values | given))
+
+
+def add_warning(session: Session, study: StudyRow, **given: object) -> WarningRow:
+    """Add what is written where a study's header and image disagree."""
+    values: dict[str, Any] = {
+        "study_id": study.id,
+        "generation": study.generation,
+        "fence": 1,
+        "code": "header-image",
+        "sentence": "Header and image disagree: the organ is CHEST in the header.",
+        "detector": "maddr-memae",
+        "series_instance_uid": "2.25.1",
+        "at": now(session),
+    }
+    row = WarningRow(**(values | given))
+    session.add(row)
+    session.flush()
+    return row
+
+
+def add_reading(session: Session, said: DetectionRow, **given: object) -> ReadingRow:
+    """Add what a detector said beside its score."""
+    values: dict[str, Any] = {
+        "detection_id": said.id, "kind": "organ", "word": "HEAD", "value": 0.97,
+        "header": "CHEST", "header_value": 0.01,
+    }  # fmt: skip
+    row = ReadingRow(**(values | given))
+    session.add(row)
+    session.flush()
+    return row

@@ -11,7 +11,13 @@ from sqlalchemy import delete
 
 from db.engine import Database, now
 from db.tables import QuarantineRow, StudyRow, TransitionRow
-from tests.triage.worklist.builders import RESTS, add_result, add_study
+from tests.triage.worklist.builders import (
+    RESTS,
+    add_reading,
+    add_result,
+    add_study,
+    add_warning,
+)
 from tests.triage.worklist.client import Client
 from tests.triage.worklist.conftest import audited
 from triage.worklist.context import DISCLAIMER
@@ -65,6 +71,32 @@ def test_the_states_are_told_apart_by_word_shape_and_class(client: Client, rows:
     shapes = {re.findall(r"<svg.*?</svg>", cell, re.DOTALL)[0] for cell in cells.values()}
     assert len(shapes) == len(RESTS)
     assert len({re.findall(r'class="state (is-[a-z-]+)"', cell)[0] for cell in cells.values()}) == 6
+
+
+def test_a_study_whose_header_and_image_disagree_has_a_mark_of_its_own(
+    client: Client, rows: Database
+) -> None:
+    with rows.begin() as session:
+        study, other = add_study(session), add_study(session)
+        add_reading(session, add_result(session, study))
+        add_warning(session, study, sentence=f"Header and image disagree: {EVIL}.")
+    flag = '<span class="flag is-warning">Header and image disagree</span>'
+    text = client.get("/studies").text
+    cells = {
+        number: text.split(f'<tr id="study-{number}"')[1].split("</td>")[0]
+        for number in (study.id, other.id)
+    }
+    assert flag in cells[study.id]
+    assert flag not in cells[other.id]
+    assert 'class="word">Not prioritised<' in cells[study.id]  # the state stays as it is
+    page = client.get(f"/studies/{study.id}").text
+    assert flag in page
+    assert EVIL not in page
+    assert "organ looks like HEAD, 0.97; header CHEST, 0.01" in page
+    found = client.get("/api/studies").json()["studies"]
+    assert {one["id"]: one["warnings"] for one in found} == {
+        study.id: ["header-image"], other.id: []
+    }  # fmt: skip
 
 
 def test_no_template_and_no_script_calls_a_study_well() -> None:
