@@ -154,6 +154,23 @@ def postpone(session: Session, held: Claim, *, wait: timedelta, reason: str) -> 
     _note(session, held.study_id, (held.state, held.state), reason=reason, actor=held.owner)
 
 
+def wait(session: Session, held: Claim, *, wait: timedelta) -> None:
+    """Give a claimed study back for later, same state: others are working for it.
+
+    Raises:
+        StaleStudyError: the study is no longer this claim's.
+    """
+    given_back = {
+        "due_at": now(session) + wait,
+        "leased_until": None,
+        "leased_by": None,
+        "published_at": None,
+        "attempts": 0,
+    }
+    if not _touch(session, _mine(held).values(**given_back)):
+        raise StaleStudyError(held.study_id)
+
+
 def release(session: Session, held: Claim) -> None:
     """Give a claimed study back at once, as if it had not been claimed (a shutdown)."""
     _touch(
@@ -213,13 +230,21 @@ def lease_owners(session: Session) -> list[str]:
 
 
 def publishable(
-    session: Session, *, after: timedelta, limit: int, max_attempts: int
+    session: Session,
+    *,
+    after: timedelta,
+    limit: int,
+    max_attempts: int,
+    besides: Collection[StudyState] = (),
 ) -> list[tuple[int, StudyState]]:
-    """Mark and give the due studies that were not published lately, for a broker to carry."""
+    """Mark and give the due studies that were not published lately, for a broker to carry.
+
+    States ``besides`` are not a broker's.
+    """
     at = now(session)
     rows = session.scalars(
         select(StudyRow)
-        .where(StudyRow.state.not_in(FINAL), StudyRow.due_at <= at)
+        .where(StudyRow.state.not_in({*FINAL, *besides}), StudyRow.due_at <= at)
         .where(or_(StudyRow.leased_until.is_(None), StudyRow.leased_until <= at))
         .where(or_(StudyRow.published_at.is_(None), StudyRow.published_at <= at - after))
         .where(StudyRow.attempts < max_attempts)

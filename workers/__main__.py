@@ -4,7 +4,10 @@ The ``triage`` command starts them; nothing in ``triage`` imports this package.
 """
 
 import argparse
+import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from triage import log, rules
 from triage import settings as configuration
@@ -63,16 +66,32 @@ def _serve(chosen: argparse.Namespace) -> int:
 
         dispatch.serve(database, settings)
         return 0
-    if settings.site.broker.url:
+    if settings.site.broker.url and (carried := sorted(set(chosen.queues) - {"out"})):
         from workers import app
 
         database.dispose()
-        app.serve(chosen.queues, chosen.concurrency)
+        with _senders_beside(chosen.queues):
+            app.serve(carried, chosen.concurrency)
         return 0
     from workers import local
 
     local.serve(database, settings, chosen.queues)
     return 0
+
+
+@contextmanager
+def _senders_beside(queues: list[str]) -> Iterator[None]:
+    """Run the lanes in a process of their own, where they are wanted: no broker carries them."""
+    if "out" not in queues:
+        yield
+        return
+    command = [sys.executable, "-m", "workers", "worker", "--queues", "out"]
+    senders = subprocess.Popen(command)  # noqa: S603 - our own interpreter and module
+    try:
+        yield
+    finally:
+        senders.terminate()
+        senders.wait()
 
 
 if __name__ == "__main__":

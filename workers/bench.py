@@ -8,7 +8,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from triage import deliver, log, report
-from triage.errors import Broken, ConfigError, NotEligible
+from triage.errors import ConfigError, NotEligible
 from triage.keys import site_key
 from triage.outputs.context import Predecessor, ReportContext
 from triage.settings import Recipe, Settings
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from models.artifact import Artifact
     from triage.destinations import Destination
-    from triage.finding import Assessment, Detection, Document, Receipt
+    from triage.finding import Assessment, Detection, Document
     from triage.preprocess.decoder import Decoder
     from triage.study import Series, Study
 
@@ -29,7 +29,6 @@ class Bench:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._artifacts: dict[str, Artifact] = {}
-        self._destinations = {one.name: one for one in settings.site.destinations}
 
     @property
     def reports_not_analysed(self) -> bool:
@@ -129,21 +128,6 @@ class Bench:
             for kind in destination.outputs
         )
 
-    def deliver(self, document: Document, destination: str) -> Receipt:
-        """Send one document under a hard deadline.
-
-        Raises:
-            TryAgain: the destination was busy, silent or away.
-            Broken: the destination refused it for good, or is no longer configured.
-        """
-        return deliver.deliver(document, self._destination(destination))
-
-    def _destination(self, name: str) -> Destination:
-        if name not in self._destinations:
-            code, detail = "refused", f"destination {name} is no longer configured"
-            raise Broken(code, detail)
-        return self._destinations[name]
-
     def warm(self, queues: Collection[str]) -> None:
         """Load what the first study would otherwise wait for.
 
@@ -153,7 +137,7 @@ class Bench:
         if "gpu" in queues:
             self._warm_detectors()
         if "out" in queues:
-            deliver.warm(self._destinations)
+            deliver.warm(one.name for one in self._settings.site.destinations)
 
     def _warm_detectors(self) -> None:
         names = {name for route in self._settings.routes.routes for name in route.detectors}

@@ -18,7 +18,7 @@ from triage.errors import ConfigError
 from triage.settings import Settings
 from workers import housekeeping
 from workers.app import TASK, make_app
-from workers.tasks import QUEUES
+from workers.tasks import QUEUES, SENDING
 
 BATCH = 200
 NOTE_S = 60.0
@@ -34,6 +34,7 @@ def publish(database: Database, app: Celery, settings: Settings) -> int:
             after=timedelta(seconds=pace.republish_s),
             limit=BATCH,
             max_attempts=pace.max_attempts,
+            besides=[state for state, queue in QUEUES.items() if queue in SENDING],
         )
     for study_id, state in waiting:
         try:

@@ -2,7 +2,7 @@
 
 from sqlalchemy.exc import IntegrityError
 
-from db import audit, checkpoint, lifecycle
+from db import audit, checkpoint, lifecycle, outbox
 from db.audit import MAJOR, Entry, Event
 from db.engine import Database
 from db.tables import StudyRow
@@ -22,13 +22,15 @@ def keep(database: Database, settings: Settings) -> None:
 def free_the_dead(database: Database) -> int:
     """End the leases of workers on this host that no longer live; gives how many."""
     with database.reading() as session:
-        dead = [name for name in lifecycle.lease_owners(session) if is_dead(name)]
+        owners = {*lifecycle.lease_owners(session), *outbox.lease_owners(session)}
+        dead = [name for name in owners if is_dead(name)]
     if not dead:
         return 0
     with database.begin() as session:
         freed = lifecycle.abandon(session, dead)
-    log.get().warning("lease.freed", studies=freed)
-    return freed
+        documents = outbox.abandon(session, dead)
+    log.get().warning("lease.freed", studies=freed, documents=documents)
+    return freed + documents
 
 
 def bury(database: Database, max_attempts: int) -> int:

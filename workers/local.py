@@ -11,8 +11,9 @@ from db.states import StudyState
 from triage import log
 from triage.settings import Settings
 from workers.bench import Bench
+from workers.lanes import Lanes
 from workers.lease import held, owner
-from workers.tasks import QUEUES, steps
+from workers.tasks import QUEUES, SENDING, steps
 
 
 class Worker:
@@ -25,6 +26,7 @@ class Worker:
         self._steps = steps(settings, self.bench)
         self._states = [state for state, queue in QUEUES.items() if queue in queues]
         self._queues = queues
+        self.lanes = Lanes(database, settings) if SENDING & set(queues) else None
 
     def warm(self) -> None:
         """Load what the queues need before the first study."""
@@ -62,14 +64,14 @@ class Worker:
             )
 
     def drain(self) -> int:
-        """Run everything due now; gives how many steps ran."""
+        """Run everything due now, and send it; gives how many steps ran."""
         count = 0
-        while waiting := self.due():
-            ran = sum(self.run(study_id) for study_id, _ in waiting)
-            if not ran:
+        while True:
+            ran = sum(self.run(study_id) for study_id, _ in self.due())
+            sent = self.lanes.drain() if self.lanes else 0
+            if not ran + sent:
                 return count
             count += ran
-        return count
 
 
 def serve(database: Database, settings: Settings, queues: Collection[str]) -> None:
@@ -84,6 +86,8 @@ def serve(database: Database, settings: Settings, queues: Collection[str]) -> No
     signal.signal(signal.SIGINT, stop)
     worker = Worker(database, settings, queues)
     worker.warm()
+    if worker.lanes:
+        worker.lanes.start()
     log.get().info("worker.ready", queues=sorted(queues))
     try:
         while not stopping:
@@ -91,4 +95,6 @@ def serve(database: Database, settings: Settings, queues: Collection[str]) -> No
             if not (waiting and worker.run(waiting[0][0])):
                 time.sleep(settings.site.work.poll_s)
     finally:
+        if worker.lanes:
+            worker.lanes.stop()
         worker.bench.close()

@@ -10,14 +10,13 @@ from db.lifecycle import Claim
 from db.states import StudyState
 from triage import record
 from triage.assemble import plan, read
-from triage.decide import decide, not_analysed
-from triage.errors import Broken, CodedError, NotEligible, Reason, TryAgain
+from triage.decide import decide, not_analysed, warnings
+from triage.errors import Broken, CodedError, NotEligible, Reason
 from triage.finding import Assessment, Document
-from triage.record import Queued, Sending
 from triage.settings import Completeness, Settings
 from triage.study import Study, StudyRef
 from workers.bench import Bench
-from workers.steps import Step, later
+from workers.steps import Step
 
 QUEUES: Final = {
     StudyState.RECEIVING: "cpu",
@@ -25,6 +24,8 @@ QUEUES: Final = {
     StudyState.ANALYSED: "out",
 }
 """Which queue serves which state."""
+SENDING: Final = frozenset({"out"})
+"""Queues of the lanes, which lease documents themselves: no broker carries them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +49,7 @@ def steps(settings: Settings, bench: Bench) -> dict[StudyState, Step[Any, Any]]:
     road: tuple[Step[Any, Any], ...] = (
         assembling(settings, bench),
         analysing(settings, bench),
-        delivering(settings, bench),
+        delivering(),
     )
     return {step.old: step for step in road}
 
@@ -127,35 +128,30 @@ def assess(study: Study, settings: Settings, bench: Bench) -> Assessment:
                 refusals.append(why)
     if not detections:
         raise refusals[0]
-    return Assessment(study, tuple(detections), decide(detections, settings.policy))
+    return Assessment(
+        study,
+        tuple(detections),
+        decide(detections, settings.policy),
+        warnings=warnings(detections, settings.policy),
+    )
 
 
-def delivering(settings: Settings, bench: Bench) -> Step[tuple[Queued, ...], tuple[Sending, ...]]:
-    """Send what waits in the study's outbox, each document on its own account."""
+def delivering() -> Step[None, None]:
+    """Look whether a study's documents have arrived; the lanes send them, each on its own."""
 
-    def load(session: Session, study_id: int) -> tuple[Queued, ...]:
-        return record.load_outbox(session, study_id)
+    def save(session: Session, claim: Claim, _after: None) -> None:
+        record.watch_delivery(session, claim)
 
-    def work(queue: tuple[Queued, ...]) -> tuple[Sending, ...]:
-        return tuple(_send(bench, queued) for queued in queue)
-
-    def save(session: Session, claim: Claim, sendings: tuple[Sending, ...]) -> None:
-        record.save_sendings(session, claim, sendings)
-        refused = next((one.refused for one in sendings if one.refused), "")
-        refused = refused or record.refusal(session, claim.study_id)
-        again = next((one.again for one in sendings if one.again), "")
-        if again:  # first: one destination's refusal must not cost another its report
-            later(session, claim, settings.site.work, again)
-        elif refused:
-            record.save_stop(session, claim, StudyState.FAILED, Reason("refused", refused))
-        else:
-            record.close_delivery(session, claim, reason=f"{len(sendings)} sent")
-
-    def refuse(_session: Session, _claim: Claim, reason: Reason, _queue: object) -> None:
+    def refuse(_session: Session, _claim: Claim, reason: Reason, _before: None) -> None:
         raise Broken(reason.code, reason.detail)
 
     return Step(
-        name="deliver", old=StudyState.ANALYSED, load=load, work=work, save=save, refuse=refuse
+        name="deliver",
+        old=StudyState.ANALYSED,
+        load=lambda _session, _study_id: None,
+        work=lambda _before: None,
+        save=save,
+        refuse=refuse,
     )
 
 
@@ -167,15 +163,6 @@ def evidence(study: Study, rules: Completeness) -> str:
         default=rules.quiet_s,
     )
     return f"quiet period {seconds:g} s"
-
-
-def _send(bench: Bench, queued: Queued) -> Sending:
-    try:
-        return Sending(queued, receipt=bench.deliver(queued.document, queued.destination))
-    except TryAgain as why:
-        return Sending(queued, again=str(why))
-    except Broken as why:
-        return Sending(queued, refused=why.reason.sentence)
 
 
 def _reported(

@@ -49,8 +49,11 @@ class House:
     def make_due(self) -> None:
         """Let the waits pass."""
         with self.database.begin() as session:
+            at = now(session)
             for study in session.scalars(select(StudyRow)):
-                study.due_at = now(session)
+                study.due_at = at
+            for document in session.scalars(select(OutboxRow).where(OutboxRow.due_at.is_not(None))):
+                document.due_at = at
 
     def work(self) -> StudyRow:
         """Let the waits pass, drain; gives the only study."""

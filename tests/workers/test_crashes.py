@@ -18,12 +18,14 @@ from tests.triage.peers import Scripted, scripted
 from tests.workers.house import ALL, House, house
 from tests.workers.test_road import NOWHERE, REPORTED
 from triage import deliver
-from triage.record import loads, rows, saves
-from workers import steps, tasks
+from triage.record import loads, outbox, rows, saves
+from workers import lanes, steps, tasks
 from workers.housekeeping import free_the_dead
 from workers.local import Worker
 
-WATCHED = frozenset(one.__file__ for one in (steps, tasks, loads, rows, saves, lifecycle))
+WATCHED = frozenset(
+    one.__file__ for one in (steps, tasks, lanes, loads, outbox, rows, saves, lifecycle)
+)
 STRIDE = {"sqlite": 31, "postgres": 67}
 
 

@@ -21,6 +21,7 @@ from triage.commands.demo_studies import DemoStudy
 from triage.commands.pacs import kept
 from triage.commands.send import Sent, send_files
 from triage.commands.supervise import Program, Supervisor
+from triage.destinations import Dimse
 from triage.dimse import Remote
 from triage.settings import DEFAULT_STATE, ENV_PREFIX, Settings
 from triage.settings import load as load_settings
@@ -118,9 +119,13 @@ def _free_ports(count: int) -> list[int]:
 
 
 def _pacs(settings: Settings) -> Program:
-    port = str(settings.site.destinations[0].port)
+    port = str(_pacs_port(settings))
     folder = str(settings.state / "pacs")
     return Program("pacs", ("triage", "pacs", folder, "--port", port, "--ae-title", PACS))
+
+
+def _pacs_port(settings: Settings) -> int:
+    return next(one.port for one in settings.site.destinations if isinstance(one, Dimse))
 
 
 def _make_user(database: Database) -> str | None:
@@ -140,7 +145,7 @@ def _make_user(database: Database) -> str | None:
 def _listens(settings: Settings) -> bool:
     """Tell whether listener, test PACS and web answer."""
     site = settings.site
-    ports = (site.listener.port, site.destinations[0].port, site.web.port)
+    ports = (site.listener.port, _pacs_port(settings), site.web.port)
     for port in ports:
         with socket.socket() as probe:
             probe.settimeout(1)

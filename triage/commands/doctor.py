@@ -122,9 +122,12 @@ def _detectors(settings: Settings) -> Iterator[Check]:
 
 
 def _destinations(settings: Settings) -> Iterator[Check]:
+    from triage.destinations import Dimse
     from triage.dimse import echo
 
     for one in settings.site.destinations:
+        if not isinstance(one, Dimse):
+            continue
         where = f"{one.ae_title}@{one.host}:{one.port}"
         fix = "check address, port and AE titles on both sides, and that the PACS knows ours"
         try:

@@ -22,19 +22,14 @@ def programs(settings: Settings) -> list[Program]:
         Program("web", ("triage", "web")),
         Program("dispatch", ("workers", "dispatch")),
     ]
-    if broker:  # Celery makes its own children
-        return fixed + [
-            Program(
-                f"worker-{queue}",
-                ("workers", "worker", "--queues", queue, "--concurrency", str(count)),
-            )
-            for queue, count in counts.items()
-        ]
-    return fixed + [
-        Program(f"worker-{queue}-{number}", ("workers", "worker", "--queues", queue))
-        for queue, count in counts.items()
-        for number in range(1, count + 1)
-    ]
+    carried = {"cpu", "gpu"} if broker else set()
+    for queue, count in counts.items():
+        one = ("workers", "worker", "--queues", queue)
+        if queue in carried:  # Celery makes its own children
+            fixed.append(Program(f"worker-{queue}", (*one, "--concurrency", str(count))))
+        else:
+            fixed += [Program(f"worker-{queue}-{number}", one) for number in range(1, count + 1)]
+    return fixed
 
 
 def up(settings: Settings) -> None:

@@ -1,39 +1,14 @@
 """What the steps read: a study at a generation, its former reports, its outbox."""
 
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from db.tables import GenerationMemberRow, GenerationRow, InstanceRow, OutboxRow, StudyRow
-from triage.finding import Document, Receipt
+from triage.finding import Document
 from triage.record.rows import document_of, study_ref
 from triage.study import StudyRef
-
-QUEUED: Final = "queued"
-SENT: Final = "sent"
-REFUSED: Final = "refused"
-
-
-@dataclass(frozen=True, slots=True)
-class Queued:
-    """A document waiting in the outbox for one destination."""
-
-    outbox_id: int
-    destination: str
-    document: Document
-
-
-@dataclass(frozen=True, slots=True)
-class Sending:
-    """What became of one queued document: a receipt, a reason to try again, or a refusal."""
-
-    queued: Queued
-    receipt: Receipt | None = None
-    again: str = ""
-    refused: str = ""
 
 
 def load_arrivals(session: Session, study_id: int, spool: Path) -> StudyRef:
@@ -72,29 +47,6 @@ def load_former_reports(session: Session, study_id: int) -> tuple[Document, ...]
     ).all()
     latest = [row for row in rows if row.generation == rows[0].generation]
     return tuple({row.sop_instance_uid: document_of(row) for row in latest}.values())
-
-
-def load_outbox(session: Session, study_id: int) -> tuple[Queued, ...]:
-    """Give the study's documents that have not been sent."""
-    rows = session.scalars(
-        select(OutboxRow)
-        .where(OutboxRow.study_id == study_id, OutboxRow.state == QUEUED)
-        .order_by(OutboxRow.id)
-    )
-    return tuple(Queued(row.id, row.destination, document_of(row)) for row in rows)
-
-
-def refusal(session: Session, study_id: int) -> str:
-    """Give what a destination said when it refused a document of the study's generation, or ""."""
-    words = session.scalars(
-        select(OutboxRow.last_error)
-        .join(StudyRow, StudyRow.id == OutboxRow.study_id)
-        .where(StudyRow.id == study_id, OutboxRow.generation == StudyRow.generation)
-        .where(OutboxRow.state == REFUSED)
-        .order_by(OutboxRow.id)
-        .limit(1)
-    ).first()
-    return words or ""
 
 
 def has_newcomers(session: Session, study_id: int) -> bool:

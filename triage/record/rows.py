@@ -99,6 +99,7 @@ def outbox_row(
         content=document.content,
         sha256=hashlib.sha256(document.content).hexdigest(),
         built_at=now(session),
+        due_at=now(session),
     )
 
 

@@ -5,18 +5,18 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import select, update
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from db import lifecycle
-from db.audit import MAJOR, MINOR, SUCCESS, Entry, Event, record
+from db.audit import MAJOR, MINOR, Entry, Event, record
 from db.engine import now
 from db.lifecycle import Claim
 from db.states import StudyState
-from db.tables import GenerationMemberRow, GenerationRow, InstanceRow, OutboxRow, StudyRow
+from db.tables import GenerationMemberRow, GenerationRow, InstanceRow, StudyRow
 from triage.errors import Reason
 from triage.finding import Assessment, Decision, Document, Outcome
-from triage.record.loads import QUEUED, REFUSED, SENT, Sending, has_newcomers
+from triage.record.remarks import save_remarks
 from triage.record.rows import decision_row, detection_row, outbox_row, show
 from triage.study import StudyRef
 
@@ -67,7 +67,8 @@ def save_assessment(
     """
     study, decision = lifecycle.hold(session, claim), assessment.decision
     generation = assessment.study.ref.generation
-    session.add_all(detection_row(session, claim, generation, one) for one in assessment.detections)
+    found = [detection_row(session, claim, generation, one) for one in assessment.detections]
+    session.add_all(found)
     session.add(decision_row(session, claim, generation, decision, mode))
     for destination, document in documents:
         session.add(outbox_row(session, study, generation, destination, document))
@@ -79,6 +80,7 @@ def save_assessment(
     ]
     detail = {"generation": generation, "outcome": decision.outcome, "mode": mode}
     record(session, about(study, claim, "study.analysed", {**detail, "detectors": detectors}))
+    save_remarks(session, claim, assessment, found)
     lifecycle.advance(session, claim, StudyState.ANALYSED, reason=decision.outcome)
 
 
@@ -117,57 +119,6 @@ def save_stop(session: Session, claim: Claim, new: StudyState, reason: Reason) -
         ),
     )
     lifecycle.advance(session, claim, new, reason=str(reason))
-
-
-def save_sendings(session: Session, claim: Claim, sendings: Sequence[Sending]) -> None:
-    """Write what each destination answered; rows only, the caller moves the study."""
-    study = lifecycle.hold(session, claim)
-    for sending in sendings:
-        row = session.get_one(OutboxRow, sending.queued.outbox_id)
-        row.attempts += 1
-        if sending.receipt is not None:
-            row.state, row.last_status, row.last_error = SENT, sending.receipt.status, None
-            row.sent_at = now(session)
-        else:
-            row.state = REFUSED if sending.refused else QUEUED
-            row.last_error = sending.refused or sending.again
-        session.flush()
-        detail = {
-            "sop_instance_uid": row.sop_instance_uid,
-            "destination": row.destination,
-            "status": row.last_status,
-            "attempts": row.attempts,
-        }
-        record(
-            session,
-            replace(
-                about(study, claim, f"report.{row.state}", detail),
-                event=Event.INSTANCES_TRANSFERRED,
-                action="R",
-                outcome=SUCCESS if sending.receipt else MINOR,
-            ),
-        )
-
-
-def close_delivery(session: Session, claim: Claim, *, reason: str) -> None:
-    """Mark the study DELIVERED; instances that came meanwhile reopen it at once."""
-    lifecycle.advance(session, claim, StudyState.DELIVERED, reason=reason)
-    if has_newcomers(session, claim.study_id):
-        study = session.get_one(StudyRow, claim.study_id)
-        session.refresh(study)
-        lifecycle.move(
-            session, study, StudyState.RECEIVING, reason="late instances", actor=claim.owner,
-            due_at=now(session),
-        )  # fmt: skip
-
-
-def requeue_refused(session: Session, study_id: int) -> None:
-    """Give refused documents another chance (an admin's retry)."""
-    session.execute(
-        update(OutboxRow)
-        .where(OutboxRow.study_id == study_id, OutboxRow.state == REFUSED)
-        .values(state=QUEUED)
-    )
 
 
 def about(study: StudyRow, claim: Claim, kind: str, detail: dict[str, Any]) -> Entry:

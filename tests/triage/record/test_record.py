@@ -107,25 +107,6 @@ def test_former_reports_are_those_of_the_latest_generation_once_a_document(
     assert [one.sop_instance_uid for one in former] == ["1.2"]
 
 
-def test_a_refusal_is_remembered_for_the_generation_it_concerns(
-    database: Database, tmp_path: Path
-) -> None:
-    number = received(database, tmp_path, 1)
-    with database.begin() as session:
-        outbox(session, number, 1, "1.1", "a")
-        session.flush()
-        row = session.scalars(select(OutboxRow)).one()
-        row.state, row.last_error = "refused", "The PACS said 0x0122"
-        session.get_one(StudyRow, number).generation = 1
-    with database.reading() as session:
-        assert record.refusal(session, number) == "The PACS said 0x0122"
-        assert record.load_outbox(session, number) == ()
-    with database.begin() as session:
-        session.get_one(StudyRow, number).generation = 2
-    with database.reading() as session:
-        assert record.refusal(session, number) == ""
-
-
 def test_a_claim_that_was_overtaken_writes_no_row(database: Database, tmp_path: Path) -> None:
     number = received(database, tmp_path, 1)
     with database.begin() as session:
