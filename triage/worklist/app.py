@@ -13,6 +13,7 @@ from starlette.exceptions import HTTPException
 
 from db.engine import connect
 from triage.settings import Settings
+from triage.ups import web as ups
 from triage.worklist import api, context, guard, health, images, pages, passwords, signin
 from triage.worklist.headers import Gate
 from triage.worklist.images import Previews
@@ -56,6 +57,8 @@ def create_app(settings: Settings) -> FastAPI:
     for router in (health.router, signin.router, images.router, api.router, pages.router):
         app.include_router(router)
     app.mount("/static", StaticFiles(directory=str(context.FOLDER / "static")))
+    if settings.site.ups.manager.enabled:  # programs with tokens; no session opens it
+        app.mount("/dicomweb", ups.app(database, settings.site.ups.manager))
     app.add_exception_handler(guard.SignInFirst, guard.refuse)
     app.add_exception_handler(HTTPException, _refused)
     app.add_exception_handler(RequestValidationError, _misread)

@@ -15,6 +15,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from triage import log
 
 MAX_BODY_BYTES: Final = 65_536
+MAX_WORK_ITEM_BYTES: Final = 4_194_304
+"""A work item names every instance of a study."""
+PROGRAMS: Final = "/dicomweb/"
 CONTENT_SECURITY_POLICY: Final = "; ".join(
     (
         "default-src 'self'",
@@ -74,16 +77,18 @@ class Gate:
             await send(message)
 
         try:
-            await self._app(scope, _limited(receive), sending)
+            await self._app(scope, _limited(receive, _most(scope)), sending)
         except Exception as why:  # noqa: BLE001 - a trace may quote a patient; its place does not
             error = _report(why)
             if not started:
                 await HTMLResponse(BROKEN.format(error=error), 500)(scope, receive, sending)
 
 
-def _limited(receive: Receive) -> Receive:
-    left = MAX_BODY_BYTES
+def _most(scope: Scope) -> int:
+    return MAX_WORK_ITEM_BYTES if scope["path"].startswith(PROGRAMS) else MAX_BODY_BYTES
 
+
+def _limited(receive: Receive, left: int) -> Receive:
     async def receiving() -> Message:
         nonlocal left
         message = await receive()
