@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 from io import BytesIO
+from pathlib import Path
 from typing import Final, Literal, Self
 
 import pydicom
@@ -57,11 +58,16 @@ class ReportContext:
     now: datetime
     """Aware, UTC. The only clock of a document."""
     predecessor: Predecessor | None = None
+    companions: frozenset[str] = frozenset()
+    """Kinds of OUTPUTS that go wherever the report goes, so that it may point at them."""
+    results: Path | None = None
+    """Where anomaly maps are kept (``triage.maps``); None where none are."""
 
     @cached_property
     def config_digest(self) -> str:
         """Give the SHA-256 of everything configurable that shapes a document."""
-        parts = [self.reporting.model_dump(mode="json"), self.mode, self.version]
+        companions = sorted(self.companions)
+        parts = [self.reporting.model_dump(mode="json"), self.mode, self.version, companions]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
     @property
@@ -85,9 +91,21 @@ def uid(context: ReportContext, assessment: Assessment, kind: str, which: str) -
         kind,
         context.config_digest,
         which,
+        *_what_failed(assessment),
     ]
     digest = hmac.new(context.site_key, json.dumps(parts).encode(), hashlib.sha256).digest()
     return _as_uid(digest)
+
+
+def _what_failed(assessment: Assessment) -> list[object]:
+    """Tell apart what one generation can come to without any change of a detector."""
+    said: list[object] = [
+        [one.detector, one.series_instance_uid, one.reason.code] for one in assessment.refusals
+    ]
+    if not assessment.detections:
+        reason = assessment.decision.reason
+        said.append([assessment.decision.outcome, reason.code if reason else ""])
+    return said
 
 
 def device_uid(detector: Detector) -> str:

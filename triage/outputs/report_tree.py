@@ -1,51 +1,28 @@
-"""The content tree of the structured report: TID 1500, 1501, 1600 and 4019 of PS3.16."""
+"""The content tree of the structured report: TID 1500, 1204, 1001 and 1004 of PS3.16."""
 
-import math
-from collections.abc import Iterator
-from itertools import groupby
+from functools import lru_cache
 from typing import Final
 
-from highdicom.sr import (
-    AlgorithmIdentification,
-    CodeContentItem,
-    CodedConcept,
-    ContainerContentItem,
-    ContentItem,
-    ContentSequence,
-    DeviceObserverIdentifyingAttributes,
-    ImageContentItem,
-    LanguageOfContentItemAndDescendants,
-    Measurement,
-    MeasurementsAndQualitativeEvaluations,
-    NumContentItem,
-    ObservationContext,
-    ObserverContext,
-    QualitativeEvaluation,
-    RelationshipTypeValues,
-    SourceImageForMeasurementGroup,
-    TextContentItem,
-    TrackingIdentifier,
-    UIDRefContentItem,
-)
-from pydicom.dataset import Dataset
+from highdicom.sr import ContainerContentItem, ContentItem, ContentSequence
 from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
 
-from triage.errors import REASONS, Broken
-from triage.finding import Assessment, Detection, Detector
+from triage.errors import Broken
+from triage.finding import Assessment, Outcome, Refusal
 from triage.outputs.codes import (
-    ANOMALY_SCORE,
     ENGLISH,
+    FAILED_RUN,
     INTENDED_USE,
-    P_VALUE,
+    NOT_ATTEMPTED,
     PRIORITY,
     QUALITATIVE_EVALUATIONS,
+    REASON_NAMES,
     RESULTS,
-    RUN_SUMMARY,
     TRIAGE_RESULT,
-    WHY_NOT,
-    modality,
     procedure,
+    run_outcome,
+    run_summary,
+    why,
 )
 from triage.outputs.context import (
     DISCLAIMER,
@@ -54,219 +31,141 @@ from triage.outputs.context import (
     ReportContext,
     device_uid,
     software_uid,
-    uid,
 )
-from triage.outputs.source import Source, clean
+from triage.outputs.header import detectors
+from triage.outputs.items import (
+    MODIFIER,
+    OBSERVER,
+    coded,
+    concept,
+    container,
+    pointed,
+    said,
+)
+from triage.outputs.report_groups import KIND, measurements
+from triage.outputs.source import Source
+from triage.outputs.tidy import clean
 
-KIND: Final = "structured_report"
-_CONTAINS: Final = RelationshipTypeValues.CONTAINS
-_PIXELS: Final = Code("{pixels}", "UCUM", "pixels")
-_CONTEXT: Final = RelationshipTypeValues.HAS_ACQ_CONTEXT
+__all__ = ["KIND", "after_library", "before_library", "root", "tree"]
+
+_RUN: Final[Code] = codes.DCM.SummaryOfDetections
 
 
 def tree(assessment: Assessment, context: ReportContext, source: Source) -> ContainerContentItem:
-    """Build the root container with everything in it.
+    """Build the root container with everything in it but the image library.
+
+    The library only repeats which images were analysed; it is written by ``image_library``.
 
     Raises:
         Broken: a score is not finite, a p-value is outside (0, 1], or the outcome is none that a
             report may state.
     """
-    content = ContentSequence()
-    content.extend(LanguageOfContentItemAndDescendants(CodedConcept.from_code(ENGLISH)))
-    content.extend(_observers(assessment, context))
-    content.append(
-        CodeContentItem(
-            name=codes.DCM.ProcedureReported,
-            value=procedure(source.header, str(source.evidence[0].Modality)),
-            relationship_type=RelationshipTypeValues.HAS_CONCEPT_MOD,
-        )
+    whole = root()
+    whole.ContentSequence = ContentSequence(
+        [
+            *before_library(assessment, context, source),
+            *after_library(assessment, context, source),
+        ]
     )
-    if assessment.detections:
-        content.append(_image_library(source))
-        content.append(_measurements(assessment, context, source))
-    content.append(_evaluations(assessment, context))
-    root = ContainerContentItem(name=codes.cid7021.ImagingMeasurementReport, template_id="1500")
-    root.ContentSequence = content
-    return root
+    return whole
 
 
-def detectors(assessment: Assessment) -> tuple[Detector, ...]:
-    """Give each detector once, in the order it spoke."""
-    return tuple(dict.fromkeys(detection.detector for detection in assessment.detections))
+def root() -> ContainerContentItem:
+    """Give the root container, empty."""
+    return ContainerContentItem(
+        name=concept(codes.cid7021.ImagingMeasurementReport), template_id="1500"
+    )
 
 
-def _observers(assessment: Assessment, context: ReportContext) -> ObservationContext:
-    """TID 1001 and 1004: one device an artifact, or the software where none spoke."""
-    devices = [
+def before_library(
+    assessment: Assessment, context: ReportContext, source: Source
+) -> list[ContentItem]:
+    """Give language, observers and the procedure reported."""
+    devices = tuple(
         (device_uid(detector), clean(f"{detector.name} {detector.version}"))
         for detector in detectors(assessment)
-    ] or [(software_uid(context), clean(f"{MODEL_NAME} {context.version}"))]
-    contexts = [
-        ObserverContext(
-            observer_type=codes.DCM.Device,
-            observer_identifying_attributes=DeviceObserverIdentifyingAttributes(
-                uid=of_device,
-                name=name,
-                manufacturer_name=clean(context.reporting.manufacturer),
-                model_name=MODEL_NAME,
-                serial_number=context.installation,
-            ),
-        )
-        for of_device, name in devices
+    ) or ((software_uid(context), clean(f"{MODEL_NAME} {context.version}")),)
+    return [
+        *_language(),
+        *_observers(devices, clean(context.reporting.manufacturer), context.installation),
+        coded(codes.DCM.ProcedureReported, procedure(source.header, source.modality), MODIFIER),
     ]
-    observation = ObservationContext(observer_device_context=contexts[0])
-    for other in contexts[1:]:
-        observation.extend(other)
-    return observation
 
 
-def _image_library(source: Source) -> ContainerContentItem:
-    """TID 1600: every image analysed, grouped by what TID 1602 says of them in common."""
-    library = ContainerContentItem(name=codes.DCM.ImageLibrary, relationship_type=_CONTAINS)
-    library.ContentSequence = ContentSequence()
-    for _, images in groupby(source.evidence, key=_shared):
-        group = ContainerContentItem(name=codes.DCM.ImageLibraryGroup, relationship_type=_CONTAINS)
-        members = list(images)
-        group.ContentSequence = ContentSequence([*_descriptors(members[0]), *map(_image, members)])
-        library.ContentSequence.append(group)
-    return library
-
-
-def _shared(image: Dataset) -> tuple[str, ...]:
-    return tuple(
-        str(image[keyword].value)
-        for keyword in ("SeriesInstanceUID", "Modality", "Rows", "Columns")
-    )
-
-
-def _descriptors(image: Dataset) -> Iterator[ContentItem]:
-    """TID 1602, of a whole group."""
-    yield CodeContentItem(
-        name=codes.DCM.Modality, value=modality(str(image.Modality)), relationship_type=_CONTEXT
-    )
-    yield UIDRefContentItem(
-        name=codes.DCM.SeriesInstanceUID,
-        value=str(image.SeriesInstanceUID),
-        relationship_type=_CONTEXT,
-    )
-    for name, value in (
-        (codes.DCM.PixelDataRows, image.Rows),
-        (codes.DCM.PixelDataColumns, image.Columns),
-    ):
-        yield NumContentItem(name=name, value=int(value), unit=_PIXELS, relationship_type=_CONTEXT)
-
-
-def _image(image: Dataset) -> ImageContentItem:
-    return ImageContentItem(
-        name=codes.SCT.Source,
-        referenced_sop_class_uid=str(image.SOPClassUID),
-        referenced_sop_instance_uid=str(image.SOPInstanceUID),
-        relationship_type=_CONTAINS,
-    )
-
-
-def _measurements(
+def after_library(
     assessment: Assessment, context: ReportContext, source: Source
-) -> ContainerContentItem:
-    container = ContainerContentItem(
-        name=codes.DCM.ImagingMeasurements, relationship_type=_CONTAINS
-    )
-    container.ContentSequence = ContentSequence()
-    for number, detection in enumerate(assessment.detections, start=1):
-        container.ContentSequence.extend(
-            MeasurementsAndQualitativeEvaluations(
-                tracking_identifier=TrackingIdentifier(
-                    uid=uid(context, assessment, KIND, f"tracking {number}"),
-                    identifier=clean(f"{detection.detector.name}, series {number}"),
-                ),
-                algorithm_id=_algorithm(assessment, detection, context),
-                measurements=_numbers(detection),
-                qualitative_evaluations=[
-                    QualitativeEvaluation(
-                        name=codes.DCM.SummaryOfDetections, value=codes.cid6042.Succeeded
-                    ),
-                    QualitativeEvaluation(name=TRIAGE_RESULT, value=_result(assessment)),
-                ],
-                source_images=_key_image(detection, source) if context.mode == "research" else None,
-            )
+) -> list[ContentItem]:
+    """Give the measurement groups, where there are any, and the qualitative evaluations."""
+    evaluations = container(QUALITATIVE_EVALUATIONS, _evaluations(assessment, context))
+    if not assessment.detections:
+        return [evaluations]
+    return [measurements(assessment, context, source), evaluations]
+
+
+@lru_cache(maxsize=1)
+def _language() -> tuple[ContentItem, ...]:
+    """TID 1204."""
+    return (coded(codes.DCM.LanguageOfContentItemAndDescendants, ENGLISH, MODIFIER),)
+
+
+@lru_cache(maxsize=64)
+def _observers(
+    devices: tuple[tuple[str, str], ...], manufacturer: str, installation: str
+) -> tuple[ContentItem, ...]:
+    """TID 1001, 1002 and 1004: one device an artifact, or the software where none spoke."""
+    known = codes.DCM
+    return tuple(
+        item
+        for of_device, name in devices
+        for item in (
+            coded(known.ObserverType, known.Device, OBSERVER),
+            pointed(known.DeviceObserverUID, of_device, OBSERVER),
+            said(known.DeviceObserverName, name, OBSERVER),
+            said(known.DeviceObserverManufacturer, manufacturer, OBSERVER),
+            said(known.DeviceObserverModelName, MODEL_NAME, OBSERVER),
+            said(known.DeviceObserverSerialNumber, installation, OBSERVER),
         )
-    return container
-
-
-def _algorithm(
-    assessment: Assessment, detection: Detection, context: ReportContext
-) -> AlgorithmIdentification:
-    """TID 4019, with everything that could have changed the numbers among the parameters."""
-    detector, calibration = detection.detector, detection.calibration
-    parameters = {
-        "family": detector.family,
-        "weights sha256": detector.weights_sha256,
-        "artifact sha256": detector.artifact_sha256,
-        "calibration stratum": calibration.stratum,
-        "calibration n": str(calibration.n),
-        "calibration fallback from": ", ".join(calibration.fallback) or "none",
-        "calibration sha256": calibration.sha256,
-        "series": detection.series_instance_uid,
-        "images analysed": str(len(detection.sop_instance_uids)),
-        "study complete by": assessment.study.ref.evidence,
-        "study generation": str(assessment.study.ref.generation),
-        "intended use mode": context.mode,
-    }
-    return AlgorithmIdentification(
-        name=clean(detector.name),
-        version=clean(detector.version),
-        manufacturer=clean(context.reporting.manufacturer),
-        family=codes.cid7162.ArtificialIntelligence,
-        parameters=[clean(f"{name}: {value}") for name, value in parameters.items()],
     )
 
 
-def _numbers(detection: Detection) -> list[Measurement]:
-    if not math.isfinite(detection.score):
-        raise Broken(code="internal", detail="A detector's score is not a finite number")
-    if not 0.0 < detection.p_value <= 1.0:
-        raise Broken(code="internal", detail="A p-value is outside (0, 1]")
-    return [
-        Measurement(name=ANOMALY_SCORE, value=float(detection.score), unit=codes.UCUM.NoUnits),
-        Measurement(name=P_VALUE, value=float(detection.p_value), unit=codes.UCUM.NoUnits),
-    ]
-
-
-def _key_image(detection: Detection, source: Source) -> list[SourceImageForMeasurementGroup]:
-    """Point at the strangest image: a location mark, so in research mode only."""
-    return [
-        SourceImageForMeasurementGroup(
-            referenced_sop_class_uid=str(image.SOPClassUID),
-            referenced_sop_instance_uid=str(image.SOPInstanceUID),
-        )
-        for image in source.evidence
-        if image.SOPInstanceUID == detection.key_sop_instance_uid
-    ]
-
-
-def _evaluations(assessment: Assessment, context: ReportContext) -> ContainerContentItem:
+def _evaluations(assessment: Assessment, context: ReportContext) -> list[ContentItem]:
     """TID 1500 rows 12 to 14: the study's result, how the run went, and what it is not for."""
     decision = assessment.decision
-    result = _result(assessment)
     items: list[ContentItem] = [
-        _code(TRIAGE_RESULT, result),
-        _code(codes.DCM.CADProcessingAndFindingsSummary, RUN_SUMMARY[decision.outcome]),
+        coded(TRIAGE_RESULT, _result(assessment)),
+        coded(codes.DCM.CADProcessingAndFindingsSummary, run_summary(assessment)),
     ]
-    if not assessment.detections:
-        items.append(_code(codes.DCM.SummaryOfDetections, codes.cid6042.NotAttempted))
+    if not assessment.detections and not assessment.refusals:
+        failed = decision.outcome == Outcome.FAILED
+        items.append(coded(_RUN, FAILED_RUN if failed else NOT_ATTEMPTED))
+    items += map(_refusal, assessment.refusals)
     if decision.reason is not None:
-        value, meaning = REASONS[decision.reason.code].dicom
-        items.append(_code(WHY_NOT, Code(value, "DCM", meaning)))
-        items.append(_text(codes.DCM.Comment, str(decision.reason)))
+        items.append(coded(REASON_NAMES[decision.outcome], why(decision.reason)))
+        items.append(said(codes.DCM.Comment, str(decision.reason)))
     if decision.priority_name:
-        items.append(_text(PRIORITY, decision.priority_name))
-    items.append(_text(codes.DCM.Comment, decision.sentence))
-    items.append(_text(INTENDED_USE, DISCLAIMER))
-    if context.mode == "research":
-        items.append(_text(INTENDED_USE, RESEARCH_BANNER))
-    container = ContainerContentItem(name=QUALITATIVE_EVALUATIONS, relationship_type=_CONTAINS)
-    container.ContentSequence = ContentSequence(items)
-    return container
+        items.append(said(PRIORITY, decision.priority_name))
+    items.append(said(codes.DCM.Comment, decision.sentence))
+    items += _intended_use(context.mode)
+    return items
+
+
+def _refusal(refusal: Refusal) -> ContentItem:
+    """Say of one algorithm that it gave no result, and why (CID 6042, CID 9300)."""
+    item = coded(_RUN, run_outcome(refusal.reason))
+    item.ContentSequence = ContentSequence(
+        [
+            said(codes.DCM.AlgorithmName, refusal.detector, MODIFIER),
+            coded(REASON_NAMES[Outcome.NOT_ANALYSED], why(refusal.reason), MODIFIER),
+            said(codes.DCM.Comment, refusal.reason.code, MODIFIER),
+        ]
+    )
+    return item
+
+
+@lru_cache(maxsize=2)
+def _intended_use(mode: str) -> tuple[ContentItem, ...]:
+    words = [DISCLAIMER, *([RESEARCH_BANNER] if mode == "research" else [])]
+    return tuple(said(INTENDED_USE, text) for text in words)
 
 
 def _result(assessment: Assessment) -> Code:
@@ -274,11 +173,3 @@ def _result(assessment: Assessment) -> Code:
     if outcome not in RESULTS:
         raise Broken(code="internal", detail=f"No report states the outcome {outcome.value!r}")
     return RESULTS[outcome]
-
-
-def _code(name: Code, value: Code) -> CodeContentItem:
-    return CodeContentItem(name=name, value=value, relationship_type=_CONTAINS)
-
-
-def _text(name: Code, text: str) -> TextContentItem:
-    return TextContentItem(name=name, value=clean(text, 1024) or "-", relationship_type=_CONTAINS)

@@ -1,67 +1,35 @@
-"""The identity a report carries: read again from the very files it speaks about.
-
-What is copied is copied as it was received; only the character set becomes UTF-8. Text that
-describes is cut to its VR's length and dropped where it cannot be encoded legally; text that
-identifies a patient, a study or an order is never cut.
-"""
+"""The identity a report carries: read again from the very files it speaks about."""
 
 import struct
-import unicodedata
-import warnings
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import pydicom
-from pydicom import config
-from pydicom.dataelem import DataElement
+from pydicom.datadict import tag_for_keyword
 from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
-from pydicom.multival import MultiValue
-from pydicom.valuerep import validate_value
 
 from triage.errors import Broken, Held, TryAgain
 from triage.finding import Assessment
+from triage.outputs.tidy import OPTIONAL, ORDER, TYPE_2, is_value, plain, quiet, tidied
 from triage.study import InstanceRef, Study
 
-TYPE_2: Final = (
-    "PatientName", "PatientID", "PatientBirthDate", "PatientSex",
-    "StudyDate", "StudyTime", "StudyID", "AccessionNumber", "ReferringPhysicianName",
-)  # fmt: skip
-"""Must be there, may be empty (PS3.3 C.7.1.1, C.7.2.1)."""
-OPTIONAL: Final = (
-    "IssuerOfPatientID", "IssuerOfPatientIDQualifiersSequence", "PatientAge",
-    "PatientIdentityRemoved", "DeidentificationMethod", "DeidentificationMethodCodeSequence",
-    "StudyDescription", "IssuerOfAccessionNumberSequence", "ProcedureCodeSequence",
-    "TimezoneOffsetFromUTC",
-)  # fmt: skip
-_ORDER: Final = (
-    "RequestAttributesSequence", "RequestedProcedureCodeSequence",
-    "PlacerOrderNumberImagingServiceRequest", "FillerOrderNumberImagingServiceRequest",
-)  # fmt: skip
+__all__ = ["Place", "Source", "header_of", "quiet", "read", "referenced"]
+
 _PLACE: Final = (
     "SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID",
     "Modality", "Rows", "Columns",
 )  # fmt: skip
-_NEVER_CUT: Final = frozenset(
-    {
-        "PatientName", "PatientID", "IssuerOfPatientID", "StudyID", "AccessionNumber",
-        "ReferringPhysicianName", "RequestedProcedureID",
-        "PlacerOrderNumberImagingServiceRequest", "FillerOrderNumberImagingServiceRequest",
-    }
+_SAME: Final = (
+    "PatientID", "PatientName", "PatientBirthDate", "PatientSex", "StudyID", "AccessionNumber",
 )  # fmt: skip
-_TEXT_LIMITS: Final = {
-    "LO": 64,
-    "SH": 16,
-    "ST": 1024,
-    "LT": 10_240,
-    "PN": 64,
-    "UT": None,
-    "UC": None,
-}
-_SAME: Final = ("PatientID", "PatientName", "PatientBirthDate")
 """In what all instances of a study must agree, as far as they say anything."""
+_IDENTITY: Final = tuple(
+    tag
+    for keyword in ("SpecificCharacterSet", "StudyInstanceUID", *TYPE_2, *OPTIONAL, *ORDER)
+    if (tag := tag_for_keyword(keyword)) is not None
+)
 _UNREADABLE: Final = (
     InvalidDicomError, EOFError, ValueError, TypeError, KeyError, AttributeError,
     NotImplementedError, OverflowError, LookupError, struct.error, RecursionError,
@@ -69,17 +37,35 @@ _UNREADABLE: Final = (
 
 
 @dataclass(frozen=True, slots=True)
+class Place:
+    """Which instance an image is, and how large."""
+
+    sop_class_uid: str
+    sop_instance_uid: str
+    series_instance_uid: str
+    modality: str
+    rows: int
+    columns: int
+
+
+@dataclass(frozen=True, slots=True)
 class Source:
     """What a report copies from the instances it speaks about."""
 
     header: Dataset
-    """Patient, study and order attributes of the first instance, tidy, in UTF-8."""
-    evidence: tuple[Dataset, ...]
-    """One data set an instance: its UIDs, Modality, Rows and Columns."""
+    """Patient, study and order attributes, tidy, in UTF-8."""
+    study_instance_uid: str
+    evidence: tuple[Place, ...]
+    """One an instance, in the order of the assessment."""
+
+    @property
+    def modality(self) -> str:
+        """Give the first image's modality."""
+        return self.evidence[0].modality
 
 
 def read(assessment: Assessment) -> Source:
-    """Open the headers again and check that they name one patient and one study.
+    """Open the headers again and check that they name one patient, one study and one order number.
 
     Raises:
         Held: the instances disagree with each other or with the study (identity-conflict).
@@ -87,34 +73,25 @@ def read(assessment: Assessment) -> Source:
         TryAgain: the disk did not answer.
     """
     study = assessment.study
-    refs = _referenced(assessment)
+    refs = referenced(assessment)
     strict = bool(assessment.detections)
-    headers = [header for ref in refs if (header := _open(ref, strict=strict)) is not None]
+    tags = [*TYPE_2, *OPTIONAL, *ORDER, *_PLACE]
+    headers = [one for ref in refs if (one := header_of(ref, tags, strict=strict)) is not None]
     if not headers:
         raise Broken(code="unparsable", detail="No instance of the study has a readable header")
-    _same_patient(headers, study)
-    return Source(_tidy(headers[0]), tuple(_placed(header) for header in headers))
+    distinct = _distinct(headers)
+    _same_patient(distinct, study)
+    return Source(
+        tidied(distinct), study.ref.study_instance_uid, tuple(_place(header) for header in headers)
+    )
 
 
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Keep values from data sets out of warnings; identity is copied as it came, legal or not."""
-    with warnings.catch_warnings(), config.disable_value_validation():
-        warnings.simplefilter("ignore")
-        yield
+def referenced(assessment: Assessment) -> tuple[InstanceRef, ...]:
+    """Give the instances analysed; of a study that was not, all of them.
 
-
-def clean(text: str, limit: int | None = None) -> str:
-    """Drop control characters and cut to ``limit`` bytes of UTF-8.
-
-    PS3.5 6.2 counts characters, but some readers count bytes.
+    Raises:
+        Broken: a detection names an instance that is not the study's.
     """
-    kept = "".join(one for one in text if unicodedata.category(one) not in {"Cc", "Cs"}).strip()
-    return kept if limit is None else kept.encode()[:limit].decode(errors="ignore").rstrip()
-
-
-def _referenced(assessment: Assessment) -> tuple[InstanceRef, ...]:
-    """Give the instances analysed; of a study that was not, all of them."""
     refs = {ref.sop_instance_uid: ref for ref in assessment.study.ref.instances}
     if not assessment.detections:
         return tuple(refs.values())
@@ -128,10 +105,18 @@ def _referenced(assessment: Assessment) -> tuple[InstanceRef, ...]:
     return tuple(refs[uid] for uid in uids)
 
 
-def _open(ref: InstanceRef, *, strict: bool) -> Dataset | None:
-    tags = [*TYPE_2, *OPTIONAL, *_ORDER, *_PLACE]
+def header_of(
+    ref: InstanceRef, keywords: Sequence[str] | None = None, *, strict: bool = True
+) -> Dataset | None:
+    """Give a stored file's header, or some of its elements; None when unreadable and not strict.
+
+    Raises:
+        Broken: the file is gone, unreadable, or another instance.
+        TryAgain: the disk did not answer.
+    """
+    tags: Any = None if keywords is None else list(keywords)
     try:
-        header = pydicom.dcmread(ref.path, stop_before_pixels=True, specific_tags=list(tags))
+        header = pydicom.dcmread(ref.path, stop_before_pixels=True, specific_tags=tags)
         same = header.SOPInstanceUID == ref.sop_instance_uid
     except FileNotFoundError:
         raise Broken(code="corrupt", detail="A stored file is missing") from None
@@ -145,6 +130,19 @@ def _open(ref: InstanceRef, *, strict: bool) -> Dataset | None:
     if not same:
         raise Broken(code="corrupt", detail="A stored file holds another instance than it should")
     return header
+
+
+def _distinct(headers: Sequence[Dataset]) -> list[Dataset]:
+    """Keep one header of those whose identity is the same bytes: hundreds of slices are one."""
+    kept: dict[Any, Dataset] = {}
+    for header in headers:
+        kept.setdefault((header.original_encoding, *_raw(header)), header)
+    return list(kept.values())
+
+
+def _raw(header: Dataset) -> list[Any]:
+    elements = [header.get_item(tag) for tag in _IDENTITY if tag in header]
+    return [(one.tag, one.value if one.is_raw else repr(one.value)) for one in elements]
 
 
 def _same_patient(headers: Sequence[Dataset], study: Study) -> None:
@@ -168,104 +166,12 @@ def _same_patient(headers: Sequence[Dataset], study: Study) -> None:
             raise Held(code="identity-conflict", detail=f"The instances disagree in {keyword}")
 
 
-def is_value(header: Dataset, keyword: str, expected: str) -> bool:
-    """Tell whether an element has this value; a backslash in an identifier makes several of one."""
-    value = plain(header, keyword)
-    return printable(expected) in {value, value.partition("\\")[0].strip()}
-
-
-def plain(header: Dataset, keyword: str) -> str:
-    """Give one element as printable text, "" when absent; values joined as DICOM does."""
-    value = header.get(keyword)
-    if value is None:
-        return ""
-    joined = "\\".join(map(str, value)) if isinstance(value, MultiValue) else str(value)
-    return printable(joined)
-
-
-def printable(text: str) -> str:
-    """Drop what cannot be printed and the padding."""
-    return "".join(one for one in text if one.isprintable()).strip()
-
-
-def _placed(header: Dataset) -> Dataset:
-    place = Dataset()
-    for keyword in _PLACE:
-        value = header.get(keyword)
-        setattr(place, keyword, value if value is not None else "")
-    return place
-
-
-def _tidy(header: Dataset) -> Dataset:
-    """Give the copied attributes in UTF-8, each of TYPE_2 present, the others where legal."""
-    tidy = Dataset()
-    tidy.SpecificCharacterSet = "ISO_IR 192"
-    for element in _tidied(header, (*TYPE_2, *OPTIONAL, *_ORDER)):
-        tidy.add(element)
-    for keyword in TYPE_2:
-        if keyword not in tidy:
-            setattr(tidy, keyword, "")
-    if tidy.PatientSex not in {"M", "F", "O"}:
-        tidy.PatientSex = ""
-    tidy.ReferencedRequestSequence = _requests(tidy, str(header.StudyInstanceUID))
-    for keyword in _ORDER:
-        tidy.pop(keyword, None)
-    return tidy
-
-
-def _requests(header: Dataset, study_instance_uid: str) -> list[Dataset]:
-    """Give the items of Referenced Request Sequence (PS3.3 Table C.17-2), none without an order."""
-    numbers = ("PlacerOrderNumberImagingServiceRequest", "FillerOrderNumberImagingServiceRequest")
-    orders = list(header.get("RequestAttributesSequence", ()))
-    if not orders and any(header.get(name) for name in ("AccessionNumber", *numbers)):
-        orders = [Dataset()]
-    items = []
-    for order in orders:
-        item = Dataset()
-        item.StudyInstanceUID = study_instance_uid
-        item.ReferencedStudySequence = []
-        for keyword in ("AccessionNumber", *numbers):
-            setattr(item, keyword, order.get(keyword) or header.get(keyword) or "")
-        for keyword in ("RequestedProcedureID", "RequestedProcedureDescription"):
-            setattr(item, keyword, order.get(keyword) or "")
-        codes = order.get("RequestedProcedureCodeSequence")
-        item.RequestedProcedureCodeSequence = list(
-            codes or header.get("RequestedProcedureCodeSequence", ())
-        )
-        items.append(item)
-    return items
-
-
-def _tidied(dataset: Dataset, keywords: Iterable[str] | None = None) -> Iterator[DataElement]:
-    """Give the elements that can be written legally, text decoded and cut to its VR's length."""
-    for element in dataset:
-        if element.keyword and (keywords is None or element.keyword in keywords):
-            tidy = _element(element)
-            if tidy is not None:
-                yield tidy
-
-
-def _element(element: DataElement) -> DataElement | None:
-    if element.VR == "SQ":
-        items = [item for item in map(_item, element.value) if len(item)]
-        return DataElement(element.tag, "SQ", items) if items else None
-    many = isinstance(element.value, MultiValue)
-    values = [str(one) for one in (element.value if many else [element.value or ""])]
-    if element.VR in _TEXT_LIMITS:
-        limit = None if element.keyword in _NEVER_CUT else _TEXT_LIMITS[element.VR]
-        values = [clean(one, limit) for one in values]
-    else:
-        try:
-            for one in values:
-                validate_value(element.VR, one, config.RAISE)
-        except (ValueError, TypeError):
-            return None
-    value = values if many else values[0]
-    return DataElement(element.tag, element.VR, value, validation_mode=config.IGNORE)
-
-
-def _item(item: Dataset) -> Dataset:
-    tidy = Dataset()
-    for element in _tidied(item):
-        tidy.add(element)
-    return tidy
+def _place(header: Dataset) -> Place:
+    return Place(
+        sop_class_uid=plain(header, "SOPClassUID"),
+        sop_instance_uid=plain(header, "SOPInstanceUID"),
+        series_instance_uid=plain(header, "SeriesInstanceUID"),
+        modality=plain(header, "Modality"),
+        rows=int(header.get("Rows") or 0),
+        columns=int(header.get("Columns") or 0),
+    )

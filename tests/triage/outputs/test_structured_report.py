@@ -25,6 +25,7 @@ from triage.errors import REASONS, Broken, Held
 from triage.finding import Assessment, Document, Outcome
 from triage.outputs import structured_report
 from triage.outputs.context import DISCLAIMER, RESEARCH_BANNER, Predecessor, ReportContext
+from triage.outputs.header import FIRST_SERIES_NUMBER
 
 ENHANCED_CT = "1.2.840.10008.5.1.4.1.1.2.1"
 SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
@@ -85,7 +86,7 @@ def two_series(folder: Path) -> list[Path]:
     def other(image: Dataset) -> None:
         image.SOPInstanceUID = image.file_meta.MediaStorageSOPInstanceUID = generate_uid()
         image.SeriesInstanceUID = generate_uid()
-        image.SeriesNumber = structured_report.FIRST_SERIES_NUMBER
+        image.SeriesNumber = FIRST_SERIES_NUMBER
 
     return [source, studies.altered(source, folder / "other.dcm", other)]
 
@@ -277,7 +278,7 @@ def test_evidence_and_library_list_every_image_analysed(tmp_path: Path) -> None:
 
 def test_its_series_number_is_free(tmp_path: Path) -> None:
     report = opened(built(studies.assessed(two_series(tmp_path))))
-    assert report.SeriesNumber == structured_report.FIRST_SERIES_NUMBER + 1
+    assert report.SeriesNumber == FIRST_SERIES_NUMBER + 1
 
 
 def test_the_same_assessment_gives_the_same_bytes(ct: Assessment) -> None:
@@ -431,7 +432,7 @@ def test_only_instances_of_the_study_can_have_been_analysed(ct: Assessment) -> N
         structured_report.build(replace(ct, detections=(detection,)), studies.context())
 
 
-@pytest.mark.parametrize("outcome", [Outcome.HELD, Outcome.FAILED, Outcome.PENDING])
+@pytest.mark.parametrize("outcome", [Outcome.HELD, Outcome.PENDING])
 def test_no_report_states_an_outcome_that_is_none(outcome: Outcome, ct: Assessment) -> None:
     assessment = replace(ct, decision=replace(ct.decision, outcome=outcome))
     with pytest.raises(Broken, match="No report states"):
@@ -522,8 +523,10 @@ def test_whatever_the_header_says_the_report_is_valid(
         (lambda report: delattr(report, "CompletionFlag"), "CompletionFlag"),
         (lambda report: delattr(report, "AccessionNumber"), "AccessionNumber"),
         (lambda report: delattr(report, "CodingSchemeIdentificationSequence"), "scheme"),
-        (lambda report: report.ContentSequence.pop(), "intended use"),
+        (lambda report: report.ContentSequence.pop(), "container of evaluations"),
+        (lambda report: report.ContentSequence[-1].ContentSequence.pop(), "intended use"),
         (lambda report: report.ContentSequence.pop(-2), "measurement group"),
+        (lambda report: report.ContentSequence.pop(0), "language"),
     ],
 )
 def test_the_gate_stops_a_damaged_report(
