@@ -10,12 +10,13 @@ Nothing is read from the folder before every checksum held and nothing else lies
 """
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
@@ -30,6 +31,8 @@ CARD: Final = "card.json"
 CALIBRATION: Final = "calibration.json"
 README: Final = "README.md"
 MANIFEST: Final = "MANIFEST.sha256"
+DIGEST: Final = 16
+"""Hexadecimal digits by which an image is known again."""
 FILES: Final = (README, CALIBRATION, CARD, WEIGHTS)
 Noun = TypeVar("Noun", bound=BaseModel)
 
@@ -107,11 +110,17 @@ class Card(_Strict):
     params: dict[str, Any]
     recipe: dict[str, Any]
     """How the pixels were prepared, with the recipe's name."""
+    recipes: dict[str, dict[str, Any]] = Field(default={})
+    """By stratum, where its images were prepared otherwise."""
     fingerprint: Fingerprint
     evaluations: tuple[Evaluation, ...]
     intended_use: str
     limitations: tuple[str, ...]
     licences: tuple[str, ...]
+
+    def recipe_for(self, strata: Sequence[str]) -> dict[str, Any]:
+        """Give how a study is prepared; ``strata`` are its own, the most specific first."""
+        return next((self.recipes[one] for one in strata if one in self.recipes), self.recipe)
 
 
 @dataclass(frozen=True)
@@ -180,7 +189,7 @@ def load(folder: Path) -> Artifact:
 
 def image_digest(content: bytes) -> str:
     """Give the first 64 bits of a file's SHA-256: enough to know an image again, no more."""
-    return sha256(content)[:16]
+    return sha256(content)[:DIGEST]
 
 
 def versions() -> dict[str, str]:

@@ -1,7 +1,6 @@
-"""``triage train``: from a folder of pictures and a training file to an artifact."""
+"""``triage train``: from folders of pictures, or cohorts, and a training file to an artifact."""
 
 import hashlib
-import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
@@ -21,20 +20,14 @@ from models.curves import Epoch, best
 from models.fit import Images, epochs_of, fit
 from models.readme import readme
 from triage import settings
-from triage.commands.measure import BATCH, Prepared, measure, prepare, scores
-from triage.commands.training_plan import (
-    Picture,
-    Role,
-    Training,
-    read_pictures,
-    read_training,
-    share_out,
-)
+from triage.commands.measure import BATCH, Prepared, measure
+from triage.commands.training_data import gather, labels_of, prepare_roles, strangest
+from triage.commands.training_plan import Picture, Role, Training, read_training, share_out
 from triage.errors import ConfigError
 
 if TYPE_CHECKING:
     from models.contract import Detector
-    from triage.settings import Recipe
+    from triage.settings import Settings
 
 
 def train(
@@ -47,19 +40,22 @@ def train(
 ) -> dict[str, Any]:
     """Train, calibrate and measure one detector, and tell where its artifact is and how good.
 
-    ``data`` is a folder with split.csv, else TRIAGE_TRAIN_DATA names it, else the training file;
+    ``data`` holds the subsets' folders, or is one, with split.csv or cohort.csv; else
+    TRIAGE_TRAIN_DATA names it, else the training file.
     ``runs`` gets NAME-VERSION/ with checkpoint, curves and artifact/. With ``resume`` a run that
     was killed is carried on. On a terminal a bar is drawn.
 
     Raises:
-        ConfigError: the training file or split.csv is wrong, or a patient would have two roles.
+        ConfigError: the training file or a line of the data is wrong, a patient or picture would
+            have two roles, or the training leads nowhere.
     """
     training = read_training(config)
-    recipe = _recipe(training)
-    shared = share_out(read_pictures(_folder(data, training)), training.data, training.plan.seed)
+    known = settings.load()
+    shared = share_out(gather(training, data), training.data, training.plan.seed)
     run = runs / f"{training.name}-{training.version}"
-    roles = {role: prepare(pictures, recipe) for role, pictures in shared.items()}
     detector = _new(training, device)
+    labels_of(shared[Role.TRAIN], training)  # before the pictures are read, which takes long
+    roles = prepare_roles(shared, training, known)
     history = _fit(detector, roles, training, run, resume=resume)
     calibration = _calibrate(detector, roles[Role.CALIBRATION], training)
     card = Card(
@@ -67,12 +63,13 @@ def train(
         family=training.family,
         version=training.version,
         params=detector.params,
-        recipe=recipe.model_dump(mode="json"),
+        recipe=known.recipes[training.recipe].model_dump(mode="json"),
+        recipes=_recipes(training, known),
         fingerprint=_fingerprint(training, shared, history),
         evaluations=_evaluate(detector, calibration, roles, training),
         intended_use=training.intended_use,
         limitations=training.limitations,
-        licences=tuple(f"{k}: {s.licence}" for k, s in training.data.subsets.items() if s.train),
+        licences=_licences(training, shared),
     )
     folder = artifact.save(run / "artifact", detector, card, calibration, readme(card))
     return {
@@ -80,15 +77,6 @@ def train(
         "epochs": len(history),
         "evaluations": [evaluation.model_dump(mode="json") for evaluation in card.evaluations],
     }
-
-
-def _folder(data: Path | None, training: Training) -> Path:
-    named = os.environ.get("TRIAGE_TRAIN_DATA")
-    folder = data or (Path(named) if named else training.data.folder)
-    if folder is None:
-        msg = "data.folder: no image folder; name it with --data or TRIAGE_TRAIN_DATA"
-        raise ConfigError(msg)
-    return folder
 
 
 def _fit(
@@ -99,27 +87,46 @@ def _fit(
     *,
     resume: bool,
 ) -> tuple[Epoch, ...]:
-    learnt_from = roles[Role.TRAIN]
-    repeats = [training.data.subsets[picture.subset].repeat for picture in learnt_from.pictures]
-    shown = learnt_from.voxels.repeat_interleave(torch.tensor(repeats), 0)
-    images = Images(shown, roles[Role.HELD_OUT].voxels)
+    learnt_from, held_out = roles[Role.TRAIN], roles[Role.HELD_OUT]
+    often = [training.data.subsets[picture.subset].repeat for picture in learnt_from.pictures]
+    shown = torch.arange(len(often)).repeat_interleave(torch.tensor(often))
+    images = Images(
+        learnt_from.voxels[shown],
+        held_out.voxels,
+        labels_of([learnt_from.pictures[index] for index in shown.tolist()], training),
+        labels_of(held_out.pictures, training),
+    )
     try:
         with _bar(training, detector) as progress:
             history = fit(detector, images, training.plan, run, resume=resume, progress=progress)
     except WrongRun as why:
-        msg = str(why)
+        msg = f"{training.file}: {why}"
         raise ConfigError(msg) from None
     device = next(detector.parameters()).device
     detector.settle(batch.to(device) for batch in torch.split(images.train, BATCH))
     return history
 
 
-def _recipe(training: Training) -> "Recipe":
-    try:
-        return settings.load().recipes[training.recipe]
-    except KeyError:
-        msg = f"recipe: no configs/recipes/{training.recipe}.yaml"
-        raise ConfigError(msg) from None
+def _recipes(training: Training, known: "Settings") -> dict[str, dict[str, Any]]:
+    """Give the recipes that differ from the training's, by the strata they serve."""
+    found: dict[str, dict[str, Any]] = {}
+    for name, subset in training.data.subsets.items():
+        recipe = known.recipes[training.recipe_of(name)].model_dump(mode="json")
+        for stratum in {subset.stratum, *([subset.pooled] if subset.pooled else [])}:
+            if found.setdefault(stratum, recipe) != recipe:
+                msg = (
+                    f"{training.file}: data.subsets.{name}.recipe: stratum {stratum} has two "
+                    "recipes, so a study of it could not be prepared; give it one"
+                )
+                raise ConfigError(msg)
+    usual = known.recipes[training.recipe].model_dump(mode="json")
+    return {stratum: recipe for stratum, recipe in found.items() if recipe != usual}
+
+
+def _licences(training: Training, shared: Mapping[Role, tuple[Picture, ...]]) -> tuple[str, ...]:
+    taught = {picture.subset for picture in shared[Role.TRAIN]}
+    subsets = training.data.subsets
+    return tuple(f"{name}: {subsets[name].licence}" for name in subsets if name in taught)
 
 
 def _new(training: Training, device: str) -> "Detector":
@@ -129,16 +136,20 @@ def _new(training: Training, device: str) -> "Detector":
         torch.manual_seed(training.plan.seed)
         try:
             return models.load(training.family)(**training.params).to(device)
-        except (models.UnknownDetector, TypeError) as why:
-            msg = f"family, params: {why}"
+        except (TypeError, ValueError) as why:
+            msg = f"{training.file}: family, params: {why}"
             raise ConfigError(msg) from None
 
 
 def _calibrate(detector: "Detector", healthy: Prepared, training: Training) -> Calibration:
-    strata: dict[str, list[float]] = {training.data.pooled: []}
-    for picture, score in zip(healthy.pictures, scores(detector, healthy.voxels), strict=True):
-        strata.setdefault(training.data.subsets[picture.subset].stratum, []).append(score)
-        strata[training.data.pooled].append(score)
+    """Calibrate every stratum, and those that pool several; one score a picture or series."""
+    strata: dict[str, list[float]] = {}
+    studies, found = strangest(detector, healthy)
+    for picture, score in zip(studies.pictures, found, strict=True):
+        subset = training.data.subsets[picture.subset]
+        for stratum in {picture.stratum, subset.stratum, subset.pooled or training.data.pooled}:
+            if stratum:
+                strata.setdefault(stratum, []).append(score)
     return calibrate(strata)
 
 
@@ -151,8 +162,8 @@ def _evaluate(
     train_images, tests = roles[Role.TRAIN].voxels, roles[Role.TEST]
     found = []
     for name, subset in training.data.subsets.items():
-        tested = tests.where(partial(_is_of, name))
-        if tested.pictures:
+        tested, _ = strangest(detector, tests.where(partial(_is_of, name)))
+        if {picture.abnormal for picture in tested.pictures} == {False, True}:
             found.append(
                 measure(
                     detector,
@@ -176,10 +187,10 @@ def _fingerprint(
     digest, used = hashlib.sha256(), set()
     for role in Role:
         for picture in shared[role]:
-            content = picture.path.read_bytes()
-            digest.update(f"{role} {hashlib.sha256(content).hexdigest()}\n".encode())
-            if role is not Role.TEST:
-                used.add(artifact.image_digest(content))
+            for content in _contents(picture):
+                digest.update(f"{role} {content}\n".encode())
+                if role is not Role.TEST:
+                    used.add(content[: artifact.DIGEST])
     return Fingerprint(
         trained_on=_sources(shared[Role.TRAIN], training),
         held_out=_sources(shared[Role.HELD_OUT], training),
@@ -194,16 +205,23 @@ def _fingerprint(
     )
 
 
+def _contents(picture: Picture) -> tuple[str, ...]:
+    """Give the SHA-256 of the picture, or of each of the series' files."""
+    if picture.files:
+        return tuple(one.sha256 for one in picture.files)
+    return (hashlib.sha256(picture.path.read_bytes()).hexdigest(),)
+
+
 def _sources(pictures: Sequence[Picture], training: Training) -> tuple[Source, ...]:
     found = []
     for name, subset in training.data.subsets.items():
-        patients = [picture.patient for picture in pictures if picture.subset == name]
-        if patients:
+        own = [picture for picture in pictures if picture.subset == name]
+        if own:
             found.append(
                 Source(
                     name=name,
-                    images=len(patients),
-                    patients=len(set(patients)),
+                    images=sum(len(picture.files) or 1 for picture in own),
+                    patients=len({picture.patient for picture in own}),
                     licence=subset.licence,
                 )
             )

@@ -1,22 +1,23 @@
-"""A detector's training file, and who of its image folder learns, waits, calibrates and tests."""
+"""A detector's training file, and who of its images learns, waits, calibrates and tests."""
 
-import csv
 import hashlib
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
 import yaml
-from pydantic import Field, PositiveInt, ValidationError
+from pydantic import Field, PositiveInt, PrivateAttr, ValidationError
 
 from models.fit import Plan
+from triage.commands.training_pictures import Dialect, Picture, read_pictures
 from triage.errors import ConfigError
 from triage.frozen import Frozen
 
-COLUMNS: Final = ("path", "subset", "anomaly", "split", "patient")
-"""What split.csv must have; more columns are ignored."""
+__all__: Final = [
+    "COHORT_ROLES", "Data", "Picture", "Role", "Subset", "Training", "read_pictures",
+    "read_training", "share_out",
+]  # fmt: skip
 Share = Annotated[float, Field(gt=0, lt=0.5)]
 
 
@@ -29,12 +30,35 @@ class Role(StrEnum):
     TEST = "test"
 
 
+COHORT_ROLES: Final[Mapping[str, Role]] = {
+    "train": Role.TRAIN,
+    "early-stop": Role.HELD_OUT,
+    "calibration": Role.CALIBRATION,
+    "test": Role.TEST,
+}
+"""A cohort's splits are roles already."""
+
+
 class Subset(Frozen):
-    """One source of images."""
+    """One source of images: some lines of a split.csv, a whole one, or a cohort."""
 
     stratum: str
-    """Its healthy studies calibrate this stratum."""
+    """Its healthy studies calibrate this stratum; a cohort's series name their own, below it."""
     licence: str
+    folder: Path | None = None
+    """Below the data folder, or absolute; None is the data folder itself."""
+    patient_column: str | None = None
+    """Of its split.csv; by default "patient", else "group"."""
+    labels: dict[str, Literal["healthy", "abnormal"]] = Field(default={})
+    """What the values of its column ``label`` mean; any other value stops the training."""
+    recipe: str | None = None
+    """Instead of the training file's; of the same size."""
+    organ: str | None = None
+    """One of ``params.organs``, in a family that has them."""
+    modality: str | None = None
+    """One of ``params.modalities``."""
+    pooled: str | None = None
+    """Instead of the data's."""
     train: tuple[str, ...] = ()
     """Splits whose healthy images are shared out to training, early stop and calibration."""
     calibrate: tuple[str, ...] = ()
@@ -44,15 +68,22 @@ class Subset(Frozen):
     repeat: PositiveInt = 1
     """How often an epoch shows each training image: for a small source beside a large one."""
 
+    def dialect(self, name: str) -> Dialect:
+        """Give how its split.csv is read, ``name`` being its own."""
+        meant = {label: word == "abnormal" for label, word in self.labels.items()}
+        return Dialect(self.patient_column, name, meant)
+
 
 class Data(Frozen):
     """Which images, and how the training splits are shared out, by patient."""
 
     folder: Path | None = None
-    """Holds split.csv and the images; --data and TRIAGE_TRAIN_DATA win over it."""
-    subsets: dict[str, Subset]
+    """Holds the subsets' folders, or split.csv and the images; --data and TRIAGE_TRAIN_DATA win
+    over it."""
+    subsets: dict[str, Subset] = Field(min_length=1)
+    """By name: what the column ``subset`` says, where the folder has that column."""
     pooled: str
-    """The stratum that all calibration images together make."""
+    """The stratum that all calibration images together make, but for subsets with another."""
     held_out: Share = 0.1
     calibration: Share = 0.2
 
@@ -72,66 +103,68 @@ class Training(Frozen):
     intended_use: str
     limitations: tuple[str, ...]
 
+    _file: Path = PrivateAttr(default=Path())
 
-@dataclass(frozen=True, slots=True)
-class Picture:
-    """One line of split.csv."""
+    @property
+    def file(self) -> Path:
+        """Give the file it was read from, for messages."""
+        return self._file
 
-    path: Path
-    subset: str
-    split: str
-    abnormal: bool
-    patient: str
-    """The path where the source knows no patients."""
+    def recipe_of(self, subset: str) -> str:
+        """Give the name of a subset's recipe."""
+        return self.data.subsets[subset].recipe or self.recipe
 
 
 def read_training(config: Path) -> Training:
     """Read a detector's training file.
 
     Raises:
-        ConfigError: it is missing, no YAML, or a key is unknown or wrong.
+        ConfigError: it is missing, no YAML, or a key is unknown or wrong; with the line.
     """
     try:
-        return Training.model_validate(yaml.safe_load(config.read_text(encoding="utf-8")))
+        text = config.read_text(encoding="utf-8")
+        training = Training.model_validate(yaml.safe_load(text))
     except OSError as why:
         msg = f"cannot read {config}: {why.strerror}"
     except yaml.YAMLError as why:
-        msg = f"{config} is not valid YAML: {str(why).splitlines()[0]}"
+        mark = getattr(why, "problem_mark", None)
+        line = "" if mark is None else f" line {mark.line + 1}"
+        msg = f"{config}{line} is not valid YAML: {str(why).splitlines()[0]}"
+    except UnicodeDecodeError:
+        msg = f"{config} is no text in UTF-8; save it as one"
     except ValidationError as why:
         first = why.errors(include_input=False, include_url=False)[0]
-        msg = f"{config}: {'.'.join(map(str, first['loc']))}: {first['msg']}"
+        said = "no such key; correct or remove it" if _is_unknown(first["type"]) else first["msg"]
+        key = ".".join(map(str, first["loc"]))
+        msg = f"{config}{_line_of(text, first['loc'])}: {key}: {said}"
+    else:
+        training._file = config  # noqa: SLF001 - pydantic takes no private attribute otherwise
+        return training
     raise ConfigError(msg)
 
 
-def read_pictures(folder: Path) -> tuple[Picture, ...]:
-    """Read the folder's split.csv, its lines in order.
+def _is_unknown(kind: str) -> bool:
+    return kind in ("extra_forbidden", "unexpected_keyword_argument")
 
-    Raises:
-        ConfigError: there is no split.csv, or it lacks a column.
-    """
-    try:
-        with (folder / "split.csv").open(encoding="utf-8", newline="") as file:
-            lines = list(csv.DictReader(file))
-    except OSError as why:
-        msg = f"cannot read {folder / 'split.csv'}: {why.strerror}; name the folder with --data"
-        raise ConfigError(msg) from None
-    if missing := set(COLUMNS) - set(lines[0] if lines else ()):
-        msg = f"{folder / 'split.csv'} lacks: {', '.join(sorted(missing))}"
-        raise ConfigError(msg)
-    return tuple(
-        Picture(
-            path=folder / line["path"],
-            subset=line["subset"],
-            split=line["split"],
-            abnormal=line["anomaly"] != "0",
-            patient=line["patient"] or line["path"],
-        )
-        for line in lines
-    )
+
+def _line_of(text: str, key: Sequence[int | str]) -> str:
+    """Give " line N" of a key, or of the nearest thing around it that is there."""
+    node, line = yaml.compose(text, Loader=yaml.SafeLoader), 0
+    for part in key:
+        if isinstance(node, yaml.SequenceNode) and isinstance(part, int):
+            node = node.value[part]
+            line = node.start_mark.line
+        elif isinstance(node, yaml.MappingNode):
+            pairs = {name.value: (name, value) for name, value in node.value}
+            if str(part) not in pairs:
+                break
+            name, node = pairs[str(part)]
+            line = name.start_mark.line
+    return f" line {line + 1}"
 
 
 def share_out(
-    pictures: tuple[Picture, ...], data: Data, seed: int
+    pictures: Iterable[Picture], data: Data, seed: int
 ) -> Mapping[Role, tuple[Picture, ...]]:
     """Give every role its images. All but the tests are healthy.
 
@@ -144,17 +177,24 @@ def share_out(
         role = _role(picture, subset, data, seed) if subset else None
         if role:
             shared[role].append(picture)
+    _refuse_empty(shared, data)
     _refuse_leaks(shared)
     return {role: tuple(found) for role, found in shared.items()}
 
 
 def _role(picture: Picture, subset: Subset, data: Data, seed: int) -> Role | None:
-    if picture.split in subset.test:
-        return Role.TEST
-    if picture.abnormal or picture.split not in (*subset.train, *subset.calibrate):
-        return None
-    if picture.split in subset.calibrate:
-        return Role.CALIBRATION
+    if picture.files:
+        given: Role | None = COHORT_ROLES[picture.split]
+    elif picture.split in subset.test:
+        given = Role.TEST
+    elif picture.split in subset.calibrate:
+        given = Role.CALIBRATION
+    else:
+        given = _place(picture, data, seed) if picture.split in subset.train else None
+    return None if picture.abnormal and given is not Role.TEST else given
+
+
+def _place(picture: Picture, data: Data, seed: int) -> Role:
     # By a hash, so that a patient keeps its place when others come or go.
     digest = hashlib.sha256(f"{seed}/{picture.patient}".encode()).digest()
     place = int.from_bytes(digest[:8], "big") / 2**64
@@ -163,17 +203,30 @@ def _role(picture: Picture, subset: Subset, data: Data, seed: int) -> Role | Non
     return Role.CALIBRATION if place < data.held_out + data.calibration else Role.TRAIN
 
 
-def _refuse_leaks(shared: Mapping[Role, list[Picture]]) -> None:
-    seen: dict[str, Role] = {}
-    leaks = set()
+def _refuse_empty(shared: Mapping[Role, list[Picture]], data: Data) -> None:
     for role, pictures in shared.items():
-        if not pictures:
-            msg = f"no image is left for {role}; look at the subsets' splits"
+        wanted = role is not Role.TEST or any(one.test for one in data.subsets.values())
+        if wanted and not pictures:
+            msg = f"no image is left for {role}; look at the subsets' splits, or add patients"
             raise ConfigError(msg)
+
+
+def _refuse_leaks(shared: Mapping[Role, list[Picture]]) -> None:
+    """Refuse a patient with two roles; in two folders one name is taken for one patient."""
+    seen: dict[str, tuple[Role, Picture]] = {}
+    leaks: dict[frozenset[Role], tuple[Picture, Picture]] = {}
+    for role, pictures in shared.items():
         for picture in pictures:
-            if seen.setdefault(picture.patient, role) is not role:
-                leaks.add(frozenset({role, seen[picture.patient]}))
+            first_role, first = seen.setdefault(picture.patient, (role, picture))
+            if first_role is not role:
+                leaks.setdefault(frozenset({role, first_role}), (first, picture))
     if leaks:
-        pairs = "; ".join(" and ".join(sorted(pair)) for pair in leaks)
-        msg = f"patients are shared between {pairs}: correct split.csv before training"
+        pairs = "; ".join(
+            f"{' and '.join(sorted(roles))} (for example {first.where} and {second.where})"
+            for roles, (first, second) in leaks.items()
+        )
+        msg = (
+            f"patients are shared between {pairs}: give each patient one split, or take lines "
+            "out, before training"
+        )
         raise ConfigError(msg)

@@ -142,6 +142,7 @@ def test_a_folder_without_healthy_training_images_is_refused(
     folder: Folder, config: Path, tmp_path: Path
 ) -> None:
     lines = [line for line in LINES if line[1] != "train"]
+    lines += [("a", "train", 1, "x0"), ("b", "train", 1, "x1")]
     with pytest.raises(ConfigError, match="no image is left for train"):
         train(config, data=folder(lines), runs=tmp_path / "runs")
 
