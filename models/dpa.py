@@ -55,7 +55,7 @@ class DPA(Coder):
         latent: int = 128,
         features: Literal["own", "vgg19"] = "own",
         layers: Sequence[str] | None = None,
-        feature_width: int = 16,
+        feature_width: int = 8,
         feature_share: float = 1.0,
         weights: str | None = None,
         weights_sha256: str | None = None,

@@ -8,9 +8,9 @@ Score:    mean squared residual in [-1, 1] plus ``kappa`` times the mean squared
           squared residual.
 Differs:  GroupNorm instead of BatchNorm in the generator, so nothing depends on batch mates; in
           the critic LayerNorm, one gain a channel; one rectifier more before the critic's last
-          layer, which has no bias; the critic's turns on a batch see the same images with new
-          noise; sides are halved once a width, whatever the size. The encoder's tanh is kept,
-          although the generator learns from normal noise, which it cannot wholly reach.
+          layer, which has no bias; the default widths are below the paper's 64 to 512; sides
+          are halved once a width, whatever the size. The encoder's tanh is kept, although the
+          generator learns from normal noise, which it cannot wholly reach.
 Code:     the encoder's, so what constrains codes acts in the second stage alone, through a
           generator that no longer moves.
 
@@ -61,7 +61,8 @@ class FAnoGAN(Coder):
     """Generator, critic and encoder.
 
     ``size_px`` is divisible by 2 to the number of ``widths``, each width by 8; ``latent`` is the
-    features of a code; ``generator_share`` and ``encoder_share`` are the stages' epochs as
+    features of a code; the critic has ``critic_turns``, each on a new batch, for one of the
+    generator; ``generator_share`` and ``encoder_share`` are the stages' epochs as
     multiples of the plan's.
     """
 
@@ -107,11 +108,14 @@ class FAnoGAN(Coder):
 
     def stages(self) -> tuple[Stage, ...]:
         """Give the contest of critic and generator, then the encoder's learning."""
-        critic = Player(
-            "critic", (self.critic,), self.critic_loss, self.critic_turns, 1, "adam", BETAS
-        )
+        critic = Player("critic", (self.critic,), self.critic_loss, optimizer="adam", betas=BETAS)
         generator = Player(
-            "generator", (self.generator,), self.generator_loss, optimizer="adam", betas=BETAS
+            "generator",
+            (self.generator,),
+            self.generator_loss,
+            every=self.critic_turns,
+            optimizer="adam",
+            betas=BETAS,
         )
         encoder = Player(
             "encoder",

@@ -7,8 +7,9 @@ Score:    mean squared difference of the two codes; no unit, >= 0, higher is str
 Differs:  GroupNorm instead of BatchNorm throughout, so a score never depends on batch mates, in
           training mode or not; the published level is reached with the test batch's own
           moments, and a drop is accepted. The discriminator's features of the real image carry
-          no gradient. Widths are half the paper's. The epoch is chosen by the reconstruction
-          and the codes of held-out healthy images, scores are not stretched over a test set.
+          no gradient. The default widths are a quarter of the paper's, which are 64 to 512. The
+          epoch is chosen by the reconstruction and the codes of held-out healthy images, and
+          scores are not stretched over a test set.
           ``revive`` is the public code's: a discriminator whose loss is below 1e-5 starts anew.
 
 Shapes: N slices, C channels, H W rows and columns, F features.
@@ -46,7 +47,7 @@ class GANomaly(Coder):
         self,
         *,
         size_px: int = 64,
-        widths: Sequence[int] = (32, 64, 128, 256),
+        widths: Sequence[int] = (16, 32, 64, 128),
         latent: int = 100,
         adversarial_weight: float = 1.0,
         contextual_weight: float = 50.0,

@@ -109,8 +109,8 @@ class TestStages:
 
     def test_the_critic_has_more_turns_and_the_encoder_its_own_optimizer(self) -> None:
         (critic, generator), (encoder,) = (stage.players for stage in FAnoGAN().stages())
-        assert (critic.turns, critic.optimizer, critic.betas) == (5, "adam", (0.0, 0.9))
-        assert (generator.turns, generator.optimizer) == (1, "adam")
+        assert (critic.every, critic.optimizer, critic.betas) == (1, "adam", (0.0, 0.9))
+        assert (generator.every, generator.optimizer) == (5, "adam")
         assert (encoder.optimizer, encoder.encodes) == ("rmsprop", True)
 
 
