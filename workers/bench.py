@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cached_property
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
-from triage import deliver, log, report
+from triage import deliver, log, maps, report
 from triage.errors import ConfigError, NotEligible
 from triage.keys import site_key
 from triage.outputs.context import Predecessor, ReportContext
@@ -45,12 +46,13 @@ class Bench:
         from triage.preprocess.pipeline import preprocess
 
         artifact = self.artifact(name)
-        recipe = Recipe.model_validate(artifact.card.recipe)
+        keys = strata(study, series)
+        recipe = Recipe.model_validate(artifact.card.recipe_for(keys))
         return detect(
             preprocess(series, recipe, self.decoder),
             series,
             artifact,
-            strata(study, series),
+            keys,
             min_n=self._settings.policy.min_calibration_n,
         )
 
@@ -119,7 +121,7 @@ class Bench:
             mode=site.intended_use.mode,
             version=version("triage"),
             now=datetime.now(UTC),
-            predecessor=Predecessor.of(former[0]) if former else None,
+            predecessor=Predecessor.among(former),
         )
         documents = {one.kind: one for one in report.report(assessment, destinations, context)}
         return tuple(
