@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Final
 
 from triage.errors import Broken, NotEligible
 from triage.finding import Calibration, Detection, Detector, Look
+from triage.maps import AnomalyMap
 from triage.study import Series, Study
 
 if TYPE_CHECKING:
@@ -57,9 +58,39 @@ def detect(
         NotEligible: uncalibrated, when no stratum fits.
         Broken: internal, when a score is not finite.
     """
+    return _detection(_anomaly(volume, artifact), volume, series, artifact, keys, min_n)
+
+
+def detect_and_map(
+    volume: "Volume", series: Series, artifact: "Artifact", keys: tuple[str, ...], *, min_n: int
+) -> tuple[Detection, AnomalyMap | None]:
+    """Do as ``detect``, and give the map too, where the detector makes one (research mode).
+
+    Raises:
+        NotEligible, Broken: as ``detect``.
+    """
+    anomaly = _anomaly(volume, artifact, maps=True)
+    detection = _detection(anomaly, volume, series, artifact, keys, min_n)
+    if anomaly.map_NHW is None or volume.origin is None:
+        return detection, None
+    uids = [image.ref.sop_instance_uid for image in series.images]
+    return detection, AnomalyMap(
+        values=anomaly.map_NHW.numpy(),
+        to_source=volume.origin.to_source_N44.numpy(),
+        frames=tuple((uids[image], frame + 1) for image, frame in volume.origin.frames),
+    )
+
+
+def _detection(
+    anomaly: "Anomaly",
+    volume: "Volume",
+    series: Series,
+    artifact: "Artifact",
+    keys: tuple[str, ...],
+    min_n: int,
+) -> Detection:
     from models.calibrate import Uncalibrated
 
-    anomaly = _anomaly(volume, artifact)
     scores = anomaly.score_N.tolist()
     strangest = max(range(len(scores)), key=scores.__getitem__)
     try:
@@ -100,7 +131,7 @@ def _body_part(study: Study, series: Series) -> str:
     return next((part for word, part in BODY_PARTS.items() if word in text), "")
 
 
-def _anomaly(volume: "Volume", artifact: "Artifact") -> "Anomaly":
+def _anomaly(volume: "Volume", artifact: "Artifact", *, maps: bool = False) -> "Anomaly":
     """Score every slice; a series of hundreds of slices is scored in bounded memory."""
     import torch
 
@@ -114,9 +145,10 @@ def _anomaly(volume: "Volume", artifact: "Artifact") -> "Anomaly":
     scores = torch.cat([one.score_N.cpu() for one in pieces])
     if not torch.isfinite(scores).all():
         raise Broken(code="internal", detail="the detector's score is not finite")
+    found = [one.map_NHW.cpu() for one in pieces if one.map_NHW is not None] if maps else []
     return Anomaly(
         score_N=scores,
-        map_NHW=None,
+        map_NHW=torch.cat(found) if found else None,
         others=_joined([one.others for one in pieces]),
         seen=_joined([one.seen for one in pieces]),
     )
@@ -134,7 +166,7 @@ def _looks(anomaly: "Anomaly", artifact: "Artifact", pooled: str) -> tuple[Look,
     header = {"modality": modality, "organ": part}
     found = []
     for kind, shares_NK in anomaly.seen.items():
-        words = artifact.detector.params[CLASSES[kind]]
+        words = [str(word).upper() for word in artifact.detector.params[CLASSES[kind]]]
         shares = dict(zip(words, shares_NK.mean(0).tolist(), strict=True))
         word = max(words, key=shares.__getitem__)
         said = header[kind] if header[kind] in shares else ""

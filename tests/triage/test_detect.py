@@ -36,7 +36,7 @@ class _Seeing(_Brightness):
 
     def __init__(self) -> None:
         super().__init__()
-        self.params = {"organs": ["CHEST", "HEAD"], "modalities": ["DX", "CT", "MR"]}
+        self.params = {"organs": ["chest", "Head"], "modalities": ["DX", "CT", "MR"]}
 
     @torch.inference_mode()
     def score(self, voxels_NCHW: Tensor) -> Anomaly:
