@@ -16,6 +16,19 @@ class BadParams(TypeError):
 
 
 @dataclass(frozen=True, slots=True)
+class Origin:
+    """Where voxels lie among the source's pixels: the inverse of all that prepared them."""
+
+    to_source_N44: Tensor
+    """float64. One matrix for the whole volume takes the index (slice, row, column, 1) of a voxel
+    to the index (frame, row, column, 1) of a source pixel; or one for each slice, of which each is
+    a source frame, takes (0, row, column, 1) to (0, row, column, 1)."""
+    frames: tuple[tuple[int, int], ...]
+    """For each source frame, in the order the matrix counts: the image's index in its series, and
+    the frame's in the image, both from 0."""
+
+
+@dataclass(frozen=True, slots=True)
 class Volume:
     """Pixels ready for a detector. A projection image is a volume of one slice."""
 
@@ -25,6 +38,7 @@ class Volume:
     """For each slice the index of the nearest source image of its series, in geometric order."""
     spacing_mm: tuple[float, float, float] | None
     """Between columns, rows, slices after resampling; None where the source states none."""
+    origin: Origin | None = None
 
 
 @dataclass(frozen=True, slots=True)

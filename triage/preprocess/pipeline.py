@@ -13,7 +13,7 @@ import torch
 from monai.data.meta_tensor import MetaTensor
 from monai.transforms.spatial.dictionary import Resized
 
-from models.contract import Volume
+from models.contract import Origin, Volume
 from triage.errors import NotEligible
 from triage.preprocess.decoder import Decoded, Decoder
 from triage.preprocess.transforms import (
@@ -55,6 +55,10 @@ def preprocess(series: Series, recipe: Recipe, decoder: Decoder) -> Volume:
         torch.cat([volume.voxels_NCHW for volume in prepared]),
         source_N=tuple(range(len(prepared))),
         spacing_mm=None,
+        origin=Origin(
+            torch.cat([one.origin.to_source_N44 for one in prepared if one.origin is not None]),
+            tuple((index, 0) for index in range(len(prepared))),
+        ),
     )
 
 
@@ -95,5 +99,18 @@ def _meta(decoded: Decoded) -> dict[str, bool]:
 
 def _prepare(pixels: npt.NDArray[np.float32], recipe: Recipe, meta: Mapping[str, bool]) -> Volume:
     image = MetaTensor(torch.from_numpy(pixels)[None], meta=dict(meta))
-    prepared = run(projection_chain(recipe), image).as_tensor()
-    return Volume(prepared[None].contiguous(), source_N=(0,), spacing_mm=None)
+    prepared = run(projection_chain(recipe), image)
+    return Volume(
+        prepared.as_tensor()[None].contiguous(),
+        source_N=(0,),
+        spacing_mm=None,
+        origin=Origin(_behind_a_slice(prepared.affine.double())[None], ((0, 0),)),
+    )
+
+
+def _behind_a_slice(affine: torch.Tensor) -> torch.Tensor:
+    """Give the matrix of indices (slice, row, column, 1) for that of (row, column, 1)."""
+    matrix = torch.eye(4, dtype=torch.float64)
+    matrix[1:3, 1:3] = affine[:2, :2]
+    matrix[1:3, 3] = affine[:2, -1]
+    return matrix

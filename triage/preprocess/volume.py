@@ -8,7 +8,7 @@ import torch
 from monai.data.meta_tensor import MetaTensor
 from monai.transforms.spatial.dictionary import Resized
 
-from models.contract import Volume
+from models.contract import Origin, Volume
 from triage.errors import NotEligible
 from triage.preprocess.decoder import Decoded
 from triage.preprocess.reslice import Resliced
@@ -50,6 +50,10 @@ def prepare_volume(decoded: Decoded, recipe: Recipe, *, frames_per_image: int = 
         prepared.as_tensor().movedim(1, 0).contiguous(),
         source_N=tuple(int(order[frame]) // frames_per_image for frame in frames),
         spacing_mm=(columns_mm, rows_mm, slices_mm),
+        origin=Origin(
+            torch.linalg.solve(affine.double(), prepared.affine.double())[None],
+            tuple((int(one) // frames_per_image, int(one) % frames_per_image) for one in order),
+        ),
     )
 
 
