@@ -140,6 +140,12 @@ class Reporting(Frozen):
     institution_name: str = ""
     not_analysed: bool = False
     """Also send a report for studies that were not analysed."""
+    failed: bool = False
+    """Also send a report for studies whose analysis failed."""
+    map_frames: PositiveInt = 32
+    """Research mode: at most this many frames of a series, the strangest, as a parametric map."""
+    region_from: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    """Research mode: a region is where the map is at least this share of its highest value."""
     notice_identifiers: tuple[
         Literal["study_instance_uid", "accession_number", "patient_id"], ...
     ] = ("study_instance_uid",)
@@ -272,6 +278,11 @@ class Settings(Frozen):
     def spool(self) -> Path:
         """Give the folder of received bytes."""
         return self.state / "spool"
+
+    @property
+    def results(self) -> Path:
+        """Give the folder of anomaly maps, which are kept in research mode only."""
+        return self.state / "results"
 
     @property
     def secrets(self) -> Path:

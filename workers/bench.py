@@ -42,19 +42,20 @@ class Bench:
         Raises:
             NotEligible: the artifact is missing, or the study's stratum is not calibrated.
         """
-        from triage.detect import detect, strata
+        from triage.detect import detect, detect_and_map, strata
         from triage.preprocess.pipeline import preprocess
 
         artifact = self.artifact(name)
         keys = strata(study, series)
         recipe = Recipe.model_validate(artifact.card.recipe_for(keys))
-        return detect(
-            preprocess(series, recipe, self.decoder),
-            series,
-            artifact,
-            keys,
-            min_n=self._settings.policy.min_calibration_n,
-        )
+        volume = preprocess(series, recipe, self.decoder)
+        min_n = self._settings.policy.min_calibration_n
+        if self._settings.site.intended_use.mode != "research":
+            return detect(volume, series, artifact, keys, min_n=min_n)
+        detection, its_map = detect_and_map(volume, series, artifact, keys, min_n=min_n)
+        if its_map is None:
+            return detection
+        return replace(detection, map_sha256=maps.keep(its_map, self._settings.results))
 
     def artifact(self, name: str) -> Artifact:
         """Give a trained detector, its checksums verified; it stays loaded.
