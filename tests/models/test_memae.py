@@ -42,6 +42,26 @@ class TestMemory:
         assert torch.allclose(address_PM.sum(1), torch.ones(30))
         assert (address_PM == 0).any(1).all()
 
+    def test_by_product_it_is_addressed_with_the_softmax_of_the_bare_products(self) -> None:
+        torch.manual_seed(0)
+        memory = Memory(slots=6, features=8, shrink=0.0, address="dot")
+        query_PF = torch.randn(5, 8)
+        _, address_PM = memory(query_PF)
+        assert memory.scale is None
+        assert torch.allclose(address_PM, (query_PF @ memory.slots_MF.T).softmax(1), atol=1e-6)
+
+    def test_a_threshold_in_units_of_an_even_weight_leaves_something_of_any_memory(self) -> None:
+        torch.manual_seed(0)
+        for slots in (20, 2000):
+            _, address_PM = Memory(slots, features=8, shrink=1.0, address="dot")(torch.randn(9, 8))
+            assert torch.allclose(address_PM.sum(1), torch.ones(9))
+
+    def test_five_times_an_even_weight_shrinks_an_even_address_to_nothing(self) -> None:
+        memory = Memory(slots=2000, features=8, shrink=5.0, address="dot")
+        recalled_PF, _ = memory(torch.zeros(3, 8))
+        assert memory.threshold == pytest.approx(0.0025)
+        assert torch.equal(recalled_PF, torch.zeros(3, 8))
+
 
 class TestMemAE:
     @pytest.mark.parametrize(("memory", "queries"), [("position", 2 * 16), ("vector", 2)])
@@ -51,6 +71,16 @@ class TestMemAE:
         rebuilt_NCHW, address_PM = small_memae(memory=memory).rebuild(healthy(2))
         assert rebuilt_NCHW.shape == (2, 1, 16, 16)
         assert address_PM.shape == (queries, 12)
+
+    @pytest.mark.parametrize(("memory", "features"), [("position", 8 * 16), ("vector", 8)])
+    def test_a_code_is_what_asks_the_memory_and_is_drawn_through_it(
+        self, memory: str, features: int
+    ) -> None:
+        detector, voxels = small_memae(memory=memory), healthy(2)
+        latent_NF = detector.encode(voxels)
+        assert latent_NF.shape == (2, features)
+        assert detector.code_features == features
+        assert torch.equal(detector.decode(latent_NF), detector.rebuild(voxels)[0])
 
     def test_an_image_rebuilt_exactly_scores_zero(self) -> None:
         detector = _Perfect(size_px=16, widths=(8,))
