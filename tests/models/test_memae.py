@@ -32,7 +32,7 @@ class TestMemory:
         torch.manual_seed(0)
         memory = Memory(slots=20, features=8, shrink=1.0)
         with torch.no_grad():
-            memory.scale.fill_(1000.0)
+            memory.get_parameter("scale").fill_(1000.0)
         recalled_PF, _ = memory(memory.slots_MF.detach())
         assert torch.allclose(recalled_PF, memory.slots_MF, atol=1e-5)
 
