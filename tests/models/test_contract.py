@@ -185,6 +185,15 @@ class TestEveryFamily:
             taught |= {p for p, yes in zip(moved, reached, strict=True) if yes}
         assert [n for n, p in detector.named_parameters() if p not in taught] == []
 
+    def test_it_can_be_trained_in_half_precision_as_on_a_gpu(self, family: str) -> None:
+        for player in _players(_new(family)):
+            with torch.autocast("cpu", dtype=torch.bfloat16):
+                loss = player.loss(_batch())
+            torch.autograd.backward(loss.total)
+            moved = [p for module in player.modules for p in module.parameters()]
+            assert torch.isfinite(loss.total)
+            assert all(p.grad is not None and p.grad.isfinite().all() for p in moved)
+
     def test_no_loss_changes_the_images_or_their_labels(self, family: str) -> None:
         batch, again = _batch(), _batch()
         for player in _players(_new(family)):
