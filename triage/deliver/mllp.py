@@ -5,6 +5,7 @@ to its receiver. The fates of an acknowledgement are HL7 v2.5.1 tables 0008 and 
 """
 
 import asyncio
+from contextlib import suppress
 from typing import Final
 
 import hl7
@@ -19,6 +20,7 @@ from triage.outputs.hl7_words import text
 SHARE: Final = 0.9
 """Of the deadline: so the sending process need not be ended for a receiver that is silent."""
 CONNECT_S: Final = 5.0
+CLOSE_S: Final = 0.5
 STORED: Final = 0
 _ACCEPTED: Final = frozenset({"AA", "CA"})
 _REJECTED: Final = frozenset({"AR", "CR"})
@@ -83,6 +85,9 @@ async def _exchange(content: bytes, to: Mllp) -> bytes:
         raise InDoubt(msg) from None
     finally:
         writer.close()
+        with suppress(OSError, TimeoutError):
+            async with asyncio.timeout(CLOSE_S):
+                await writer.wait_closed()
 
 
 def _fate(answer: bytes, control_id: str, to: Mllp) -> int:

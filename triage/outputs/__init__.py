@@ -17,6 +17,16 @@ if TYPE_CHECKING:
 
 OUTPUTS: Final[Mapping[str, str]] = {
     "structured_report": "triage.outputs.structured_report",
+    "key_objects": "triage.outputs.key_objects",
+    "presentation_state": "triage.outputs.presentation_state",
+    "secondary_capture": "triage.outputs.secondary_capture",
+    "parametric_map": "triage.outputs.parametric_map",
+    "segmentation": "triage.outputs.segmentation",
+    "hl7_oru": "triage.outputs.hl7_oru",
+    "fhir_bundle": "triage.outputs.fhir_bundle",
+    "webhook": "triage.outputs.webhook",
+    "mail": "triage.outputs.mail",
+    "plain_text": "triage.outputs.plain_text",
 }
 
 

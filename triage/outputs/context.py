@@ -4,6 +4,7 @@ import hashlib
 import hmac
 import json
 import uuid
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
@@ -31,6 +32,12 @@ class Predecessor:
     series_instance_uid: str
     sop_class_uid: str
     sop_instance_uid: str
+
+    @classmethod
+    def among(cls, former: Iterable[Document]) -> Self | None:
+        """Give the place of the structured report among former documents, if there is one."""
+        reports = (one for one in former if one.kind == "structured_report")
+        return next((cls.of(one) for one in reports), None)
 
     @classmethod
     def of(cls, document: Document) -> Self:
