@@ -1,5 +1,7 @@
 """Secrets in files: made on first need, readable by us alone, never logged."""
 
+import hashlib
+import hmac
 import os
 import secrets
 from pathlib import Path
@@ -12,6 +14,19 @@ UID_KEY: Final = "uid.key"
 """Of the report UIDs."""
 AUDIT_KEY: Final = "audit.key"
 """Of the audit checkpoints."""
+COHORT_KEY: Final = "cohort.key"
+"""Of the patients in cohorts."""
+
+
+class Keyed:
+    """Gives a name for what must not be told: always the same, and nothing without the key."""
+
+    def __init__(self, key: bytes) -> None:
+        self._key = key
+
+    def __call__(self, secret: str) -> str:
+        """Give 32 hexadecimal digits of the HMAC-SHA-256."""
+        return hmac.new(self._key, secret.encode(), hashlib.sha256).hexdigest()[:32]
 
 
 def site_key(folder: Path, name: str = UID_KEY) -> bytes:

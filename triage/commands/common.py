@@ -5,6 +5,7 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -120,6 +121,11 @@ def become(module: str, *arguments: str) -> None:
     sys.stdout.flush()
     command = [sys.executable, "-m", module, *arguments]
     os.execv(sys.executable, command)  # noqa: S606 - our own interpreter and module
+
+
+def utc(moment: datetime | None) -> datetime | None:
+    """Give a moment that was typed without a zone as UTC."""
+    return None if moment is None else moment.replace(tzinfo=UTC)
 
 
 def print_json(data: object) -> None:
