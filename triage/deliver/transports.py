@@ -11,6 +11,7 @@ from triage.finding import Document
 
 TRANSPORTS: Final[Mapping[str, str]] = {
     "dimse": "triage.deliver.dicom",
+    "stow": "triage.deliver.stow",
     "mllp": "triage.deliver.mllp",
     "fhir": "triage.deliver.fhir",
     "webhook": "triage.deliver.webhook",
