@@ -29,7 +29,8 @@ import models
 from models.checkpoint import WrongRun
 from models.contract import Anomaly, BadParams, Batch, Coder, Detector, Loss, Player, Stage
 
-TERMS: Final = ("organ", "modality", "centre", "mixup")
+WEIGHTED: Final = ("organ", "modality", "centre")
+TERMS: Final = (*WEIGHTED, "mixup")
 GAMMA: Final = 2.0
 ENOUGH: Final = 8
 """Images whose own mean is a centre; fewer are pulled to the moving one."""
@@ -135,12 +136,11 @@ class MADDR(Detector):
             terms=list(terms),
             weights=dict(weights or {}),
         )
-        if strangers := {*terms, *(weights or {})} - set(TERMS):
-            msg = f"terms: {', '.join(sorted(strangers))} is none of {', '.join(TERMS)}"
-            raise BadParams(msg)
+        _refuse_strangers("terms", terms, TERMS)
+        _refuse_strangers("weights", weights or (), WEIGHTED)
         self.base = _coder(base, base_params)
         self.terms = frozenset(terms)
-        self.weight_of = dict.fromkeys(TERMS, 1.0) | dict(weights or {})
+        self.weight_of = dict.fromkeys(WEIGHTED, 1.0) | dict(weights or {})
         features = self.base.code_features
         parts = (organ_features, modality_features, features - organ_features - modality_features)
         if split and parts[-1] < 1:
@@ -287,6 +287,12 @@ def _mixed(batch: Batch, mixture: Mixture) -> Batch:
     return replace(
         batch, voxels_NCHW=torch.lerp(batch.voxels_NCHW[other_N], batch.voxels_NCHW, mixture.share)
     )
+
+
+def _refuse_strangers(param: str, given: Iterable[str], known: Sequence[str]) -> None:
+    if strangers := set(given) - set(known):
+        msg = f"{param}: {', '.join(sorted(strangers))} is none of {', '.join(known)}"
+        raise BadParams(msg)
 
 
 def _coder(base: str, params: Mapping[str, Any]) -> Coder:

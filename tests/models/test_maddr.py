@@ -299,6 +299,10 @@ class TestWhatCannotBeBuilt:
         with pytest.raises(BadParams, match="terms: center is none of organ, modality, centre"):
             maddr(terms=["center"])
 
+    def test_mixup_has_no_weight(self) -> None:
+        with pytest.raises(BadParams, match="weights: mixup is none of organ, modality, centre"):
+            maddr(weights={"mixup": 0.5})
+
     def test_a_code_too_short_to_split_is_refused(self) -> None:
         with pytest.raises(BadParams, match="12 features a code, too few"):
             maddr(organ_features=10, modality_features=10)
