@@ -10,6 +10,7 @@ import typer
 
 from triage.commands import common
 from triage.commands.common import AsJson, Config, State
+from triage.commands.ups import app as ups_app
 from triage.errors import TriageError
 
 app = typer.Typer(
@@ -31,6 +32,7 @@ for name, part in (
     ("db", db_app),
     ("cohort", cohort_app),
     ("config", config_app),
+    ("ups", ups_app),
 ):
     app.add_typer(part, name=name)
 

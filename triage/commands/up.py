@@ -21,6 +21,7 @@ def programs(settings: Settings) -> list[Program]:
         Program("ingest", ("triage", "ingest")),
         Program("web", ("triage", "web")),
         Program("dispatch", ("workers", "dispatch")),
+        *by_setting(settings),
     ]
     carried = {"cpu", "gpu"} if broker else set()
     for queue, count in counts.items():
@@ -30,6 +31,16 @@ def programs(settings: Settings) -> list[Program]:
         else:
             fixed += [Program(f"worker-{queue}-{number}", one) for number in range(1, count + 1)]
     return fixed
+
+
+def by_setting(settings: Settings) -> list[Program]:
+    """Give the processes that run only where site.yaml asks for them."""
+    ups, found = settings.site.ups, []
+    if ups.manager.enabled:
+        found.append(Program("ups-serve", ("triage", "ups", "serve")))
+    if ups.performer.managers:
+        found.append(Program("ups-work", ("triage", "ups", "work")))
+    return found
 
 
 def up(settings: Settings) -> None:

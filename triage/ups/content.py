@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
 from typing import Any, Final
 
+from pydicom import config
 from pydicom.datadict import dictionary_has_tag, dictionary_VR, tag_for_keyword
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
@@ -167,7 +168,8 @@ def keys_from_query(pairs: Iterable[tuple[str, str]]) -> Dataset:
             into = _inside(into, _tag(name))
         try:
             vr = dictionary_VR(_tag(last))
-            into.add_new(_tag(last), vr, value.replace(",", "\\") if vr == "UI" else value)
+            text = value.replace(",", "\\") if vr == "UI" else value
+            into.add(DataElement(_tag(last), vr, text, validation_mode=config.IGNORE))
         except _UNREADABLE:
             raise NotDone(Status.BAD_ARGUMENT, "A key's value is not of its kind.") from None
     return keys

@@ -93,7 +93,8 @@ class Scp:
 
     def _check_address(self, event: evt.Event) -> None:
         """Refuse a title that calls from another address than its own."""
-        peer = self._peers.get(_calling(event))
+        request = event.assoc.requestor.primitive  # its title is not taken over yet
+        peer = self._peers.get(str(request.calling_ae_title).strip()) if request else None
         if peer and peer.addresses and event.assoc.requestor.address not in peer.addresses:
             event.assoc.acse.send_reject(*CALLING_NOT_RECOGNISED)
             event.assoc.kill()

@@ -109,7 +109,7 @@ class Door:
             )
         if wrong := _wrong_type(request, body):
             return wrong
-        base = str(request.base_url).rstrip("/")
+        base = f"{request.url.scheme}://{request.url.netloc}{request.scope.get('root_path', '')}"
         call = Call(
             asker, dict(request.path_params), list(request.query_params.multi_items()), body, base
         )

@@ -15,9 +15,9 @@ def uid() -> str:
     return f"2.25.77{next(NUMBERS)}"
 
 
-def new_item(study: str = "1.2.3", **given: object) -> Dataset:
+def new_item(**given: object) -> Dataset:
     """Give what N-CREATE sends."""
-    item = Dataset()
+    item, study = Dataset(), str(given.get("StudyInstanceUID", "1.2.3"))
     item.ProcedureStepState = "SCHEDULED"
     item.ScheduledProcedureStepPriority = "HIGH"
     item.ProcedureStepLabel = "Look for what is unusual"
