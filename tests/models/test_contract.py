@@ -222,6 +222,19 @@ def test_every_family_has_a_row() -> None:
     assert {_family(row) for row in SMALL_PARAMS} == set(DETECTORS)
 
 
+@pytest.mark.parametrize("family", ["dpa", "f-anogan", "ganomaly", "memae"])
+class TestEveryBase:
+    def test_its_usual_artifact_is_small(self, family: str) -> None:
+        state = models.load(family)().state_dict()
+        assert sum(value.nbytes for value in state.values()) < 25_000_000
+
+    def test_it_can_be_built_for_large_images(self, family: str) -> None:
+        anomaly = models.load(family)(size_px=224, widths=(8,) * 5).score(healthy(1, size_px=224))
+        assert anomaly.map_NHW is not None
+        assert anomaly.map_NHW.shape == (1, 224, 224)
+        assert anomaly.score_N.isfinite().all()
+
+
 def _all_scores(detector: Detector, voxels_NCHW: Tensor) -> dict[str, Tensor]:
     anomaly = detector.score(voxels_NCHW)
     return {"score": anomaly.score_N, **anomaly.others}
