@@ -1,0 +1,94 @@
+"""``triage benchmark``: fill a table with trained and measured detectors, and write it down.
+
+Start it as often as there are cores to spare: processes on the same runs folder share the work.
+"""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from time import perf_counter
+from typing import Final
+
+from models.files import write_atomically
+from triage.commands.benchmark_cells import Outcome, finished, locked, run
+from triage.commands.benchmark_page import page
+from triage.commands.benchmark_plan import Cell, cells, read_table
+from triage.commands.measure import remembered
+from triage.errors import ConfigError
+from triage.frozen import Frozen
+
+BROKEN: Final = "failed.txt"
+
+
+class Tally(Frozen):
+    """How far the table is."""
+
+    done: int
+    """Cells with a result, of whichever process."""
+    ran: int
+    """Those that this process ran."""
+    elsewhere: int
+    """Those that another process works on."""
+    failed: tuple[str, ...]
+    """Those that did not hold, with the reason."""
+    page: str
+
+
+def benchmark(  # noqa: PLR0913 - one parameter an option
+    path: Path,
+    *,
+    data: Path,
+    size: str,
+    runs: Path,
+    out: Path,
+    only: Sequence[str] = (),
+    device: str = "auto",
+) -> Tally:
+    """Run what is not done yet of a table, and write the page from all that is.
+
+    Each finished cell is kept in ``runs`` and never run again; one that was killed is carried on.
+    ``data`` holds the sets' folders. A cell that fails is told of, and the others go on.
+
+    Raises:
+        ConfigError: the table is wrong, or a result in ``runs`` is damaged.
+    """
+    table = read_table(path)
+    wanted = cells(table, size, only)
+    kept = runs / table.name / size
+    ran, elsewhere, failed = 0, 0, []
+    with remembered():
+        for place, cell in enumerate(wanted, start=1):
+            folder = kept / cell.name
+            with locked(folder) as ours:
+                if finished(folder):
+                    continue
+                if not ours:
+                    elsewhere += 1
+                    continue
+                began = perf_counter()
+                try:
+                    outcome = run(cell, table, data, folder, device)
+                except ConfigError as why:
+                    failed.append(f"{cell.name}: {why}")
+                    write_atomically(folder / BROKEN, f"{why}\n".encode())
+                    _say(place, len(wanted), f"{cell.name} FAILED: {why}")
+                    continue
+                ran += 1
+                _say(place, len(wanted), _told(cell, outcome, perf_counter() - began))
+    everything = [finished(kept / cell.name) for cell in cells(table, size)]
+    outcomes = [one for one in everything if one]
+    out.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(out, page(table, size, path, outcomes).encode())
+    return Tally(
+        done=len(outcomes), ran=ran, elsewhere=elsewhere, failed=tuple(failed), page=str(out)
+    )
+
+
+def _told(cell: Cell, outcome: Outcome, seconds: float) -> str:
+    figures = ", ".join(f"{name} {one.auroc.value:.3f}" for name, one in outcome.results.items())
+    return f"{cell.row.title}, on {cell.on}, seed {cell.seed}: AUROC {figures} ({seconds:.0f} s)"
+
+
+def _say(place: int, places: int, text: str) -> None:
+    sys.stderr.write(f"[{place}/{places}] {text}\n")
+    sys.stderr.flush()

@@ -1,0 +1,266 @@
+"""The benchmark's page in Markdown, from the finished cells and nothing else."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from statistics import mean
+from typing import TYPE_CHECKING, Final
+
+from triage.commands.benchmark_cells import Outcome
+from triage.commands.benchmark_plan import Row, Section, Table, cells
+from triage.commands.evaluation import Result
+
+if TYPE_CHECKING:
+    from models.artifact import Figure
+
+NONE: Final = "-"
+NO_WIN: Final = 0.0
+Take = Callable[[Result], float]
+
+
+class Numbers:
+    """The finished cells, by row and set."""
+
+    def __init__(self, outcomes: Iterable[Outcome]) -> None:
+        self.outcomes = tuple(outcomes)
+
+    def of(self, row: str) -> tuple[Outcome, ...]:
+        """Give a row's cells."""
+        return tuple(one for one in self.outcomes if one.row == row)
+
+    def results(self, row: str, on: str) -> dict[int, Result]:
+        """Give a row's results on a set, by seed."""
+        found = {one.seed: one.results[on] for one in self.of(row) if on in one.results}
+        return dict(sorted(found.items()))
+
+    def average(self, row: str, on: str, take: Take) -> float | None:
+        """Give the mean over the seeds, or None where none is done."""
+        found = [take(result) for result in self.results(row, on).values()]
+        return mean(found) if found else None
+
+    def trivial(self, on: str) -> dict[str, float]:
+        """Give the trivial scores' AUROC on a set: the same for every detector."""
+        found = (one.results[on].baselines for one in self.outcomes if on in one.results)
+        return next(found, {})
+
+
+def page(table: Table, size: str, path: Path, outcomes: Sequence[Outcome]) -> str:
+    """Give the page of one size; what is not done yet is a dash."""
+    numbers, total = Numbers(outcomes), len(cells(table, size))
+    parts = [f"# {table.title}", "", table.text, "", f"**{table.sizes[size].title}**", ""]
+    if len(outcomes) < total:
+        parts += [f"Not complete: {len(outcomes)} of {total} trainings are done.", ""]
+    for place, section in enumerate(table.sections):
+        parts += _section(table, section, numbers, with_trivial=not place)
+    parts += [*_paper(table, numbers), *_thresholds(table, numbers), *_others(table, numbers)]
+    parts += [*_costs(table, numbers), *_notes(table, size), *_commands(table, path)]
+    return "\n".join(parts).rstrip() + "\n"
+
+
+def percent(value: float | None) -> str:
+    """Give a share as per cent with one decimal."""
+    return NONE if value is None else f"{100 * value:.1f}"
+
+
+def _section(
+    table: Table, section: Section, numbers: Numbers, *, with_trivial: bool
+) -> Iterator[str]:
+    yield from (f"## {section.title}", "", section.text, "")
+    yield "AUROC in per cent: mean over the seeds (lowest to highest seed)."
+    yield ""
+    yield _head("detector", *(one.title for one in table.sets.values()), "mean of the sets")
+    for row in table.shown(section):
+        means = [numbers.average(row.name, on, _auroc) for on in table.sets]
+        whole = None if None in means else mean(one for one in means if one is not None)
+        yield _line(row.title, *(_seeds(numbers, row, on) for on in table.sets), percent(whole))
+    if with_trivial:
+        yield from _trivial(table, numbers)
+    yield ""
+    yield from _intervals(table, section, numbers)
+    yield from _against(table, section, numbers)
+
+
+def _seeds(numbers: Numbers, row: Row, on: str) -> str:
+    found = [_auroc(result) for result in numbers.results(row.name, on).values()]
+    if not found:
+        return NONE
+    return f"{percent(mean(found))} ({percent(min(found))} to {percent(max(found))})"
+
+
+def _trivial(table: Table, numbers: Numbers) -> Iterator[str]:
+    names = list(dict.fromkeys(name for on in table.sets for name in numbers.trivial(on)))
+    for name in names:
+        shown = (percent(numbers.trivial(on).get(name)) for on in table.sets)
+        yield _line(f"*trivial: {name}*", *shown, "")
+
+
+def _intervals(table: Table, section: Section, numbers: Numbers) -> Iterator[str]:
+    yield (
+        "95 % intervals of the AUROC by bootstrap over the test patients, the widest that the "
+        "seeds span together:"
+    )
+    yield ""
+    yield _head("detector", *(one.title for one in table.sets.values()))
+    for row in table.shown(section):
+        yield _line(row.title, *(_widest(numbers, row, on) for on in table.sets))
+    yield ""
+
+
+def _widest(numbers: Numbers, row: Row, on: str) -> str:
+    found: list[Figure] = [one.auroc for one in numbers.results(row.name, on).values()]
+    if not found:
+        return NONE
+    low, high = min(one.low for one in found), max(one.high for one in found)
+    return f"{percent(low)} to {percent(high)}"
+
+
+def _against(table: Table, section: Section, numbers: Numbers) -> Iterator[str]:
+    claims = [row for row in table.shown(section) if row.against]
+    if not claims:
+        return
+    titles = {row.name: row.title for row in table.rows()}
+    yield "Difference of the means in points, and in how many of the seeds it is above 0:"
+    yield ""
+    yield _head("detector", "against", *(one.title for one in table.sets.values()), "mean")
+    for row in claims:
+        shown = [_gain(numbers, row, on) for on in table.sets]
+        gains = [gain for gain, _ in shown if gain is not None]
+        whole = f"{100 * mean(gains):+.1f}" if len(gains) == len(table.sets) else NONE
+        yield _line(row.title, titles[str(row.against)], *(text for _, text in shown), whole)
+    yield ""
+    pairs = [_gain(numbers, row, on)[0] for row in claims for on in table.sets]
+    known = [gain for gain in pairs if gain is not None]
+    if known:
+        better = sum(gain > NO_WIN for gain in known)
+        yield (
+            f"Better in {better} of {len(known)} pairs of detector and set; on average over "
+            f"them {100 * mean(known):+.1f} points."
+        )
+        yield ""
+
+
+def _gain(numbers: Numbers, row: Row, on: str) -> tuple[float | None, str]:
+    ours, theirs = numbers.results(row.name, on), numbers.results(str(row.against), on)
+    both = [_auroc(ours[seed]) - _auroc(theirs[seed]) for seed in ours if seed in theirs]
+    if not both:
+        return None, NONE
+    above = sum(gain > NO_WIN for gain in both)
+    return mean(both), f"{100 * mean(both):+.1f} ({above} of {len(both)})"
+
+
+def _paper(table: Table, numbers: Numbers) -> Iterator[str]:
+    stated = [(row, on) for row in table.rows() for on in row.paper]
+    if not stated:
+        return
+    yield from ("## Beside the paper", "")
+    yield _head("detector", "set", "AUROC here, %", "AUROC in the paper, %", "reached")
+    for row, on in stated:
+        ours = numbers.average(row.name, on, _auroc)
+        reached = NONE if ours is None else "yes" if 100 * ours >= row.paper[on] else "no"
+        title = table.sets[on].title
+        yield _line(row.title, title, percent(ours), f"{row.paper[on]:.2f}", reached)
+    yield from ("", table.paper, "")
+
+
+def _thresholds(table: Table, numbers: Numbers) -> Iterator[str]:
+    yield from ("## At the calibrated threshold", "")
+    yield (
+        f"Flagged is what has p <= {table.alpha:g} against healthy calibration pictures of the "
+        f"same source, so {percent(table.alpha)} % of the healthy are promised to be flagged. "
+        "Means over the seeds, in per cent. The sensitivities at a fixed specificity are read "
+        "off the test pictures; no threshold anyone could set gives them."
+    )
+    yield ""
+    columns: dict[str, Take] = {
+        "false flags": lambda one: one.false_flags.value,
+        "sensitivity": lambda one: one.sensitivity.value,
+        "F1": lambda one: one.f1.value,
+        "accuracy": lambda one: one.accuracy.value,
+        "average precision": lambda one: one.average_precision.value,
+        "sens. at 90 % spec.": lambda one: one.sensitivity_at_specificity["0.90"].value,
+        "sens. at 95 % spec.": lambda one: one.sensitivity_at_specificity["0.95"].value,
+    }
+    yield _head("detector", "set", *columns)
+    for row in table.rows():
+        for on, one in table.sets.items():
+            if numbers.results(row.name, on):
+                found = (percent(numbers.average(row.name, on, take)) for take in columns.values())
+                yield _line(row.title, one.title, *found)
+    yield ""
+
+
+def _others(table: Table, numbers: Numbers) -> Iterator[str]:
+    lines = []
+    for row in table.rows():
+        names = {
+            name for one in numbers.of(row.name) for r in one.results.values() for name in r.others
+        }
+        for name in sorted(names):
+            found = (
+                percent(numbers.average(row.name, on, lambda one: one.others[name].value))  # noqa: B023 - called at once
+                for on in table.sets
+            )
+            lines.append(_line(row.title, name, *found))
+    if lines:
+        yield from ("## Further raw scores", "", "AUROC in per cent, mean over the seeds.", "")
+        yield _head("detector", "raw score", *(one.title for one in table.sets.values()))
+        yield from (*lines, "")
+
+
+def _costs(table: Table, numbers: Numbers) -> Iterator[str]:
+    yield from ("## Size and speed", "")
+    yield (
+        "Means over the cells. Speed is of prepared pictures in batches of 32, on two threads "
+        "where it is a CPU, in turns with the plainest autoencoder (four halvings, four "
+        "doublings), so that the ratio holds although other work ran beside it."
+    )
+    yield ""
+    yield _head(
+        "detector", "parameters", "weights, MB", "epochs", "training, s", "device",
+        "images a second", "plain autoencoder", "ratio",
+    )  # fmt: skip
+    for row in table.rows():
+        cells_ = numbers.of(row.name)
+        for device in dict.fromkeys(rate.device for one in cells_ for rate in one.rates):
+            rates = [rate for one in cells_ for rate in one.rates if rate.device == device]
+            yield _line(
+                row.title,
+                f"{max(one.parameters for one in cells_):,}",
+                f"{max(one.weights_mb for one in cells_):.1f}",
+                f"{mean(one.epochs for one in cells_):.0f}",
+                f"{mean(one.seconds for one in cells_):.0f}",
+                device,
+                f"{mean(rate.detector for rate in rates):.0f}",
+                f"{mean(rate.plain for rate in rates):.0f}",
+                f"{mean(rate.detector / rate.plain for rate in rates):.2f}",
+            )
+    yield ""
+
+
+def _notes(table: Table, size: str) -> Iterator[str]:
+    if notes := table.sizes[size].notes:
+        yield from ("## What it shows, and what it does not", "")
+        yield from (f"- {note}" for note in notes)
+        yield ""
+
+
+def _commands(table: Table, path: Path) -> Iterator[str]:
+    yield from ("## Run it yourself", "", table.data, "", "```")
+    for name in table.sizes:
+        yield f"triage benchmark {path} --data FOLDER --size {name}"
+    yield from ("```", "")
+    yield (
+        "A finished training is kept and never repeated, a killed one is carried on. Start the "
+        "command several times to use several cores: the processes share the work."
+    )
+
+
+def _auroc(result: Result) -> float:
+    return result.auroc.value
+
+
+def _head(*names: str) -> str:
+    return f"{_line(*names)}\n|{'---|' * len(names)}"
+
+
+def _line(*values: str) -> str:
+    return f"| {' | '.join(values)} |"
