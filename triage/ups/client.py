@@ -27,6 +27,11 @@ class Manager(Protocol):
         """Give its name in the settings."""
         ...
 
+    @property
+    def codes(self) -> frozenset[str]:
+        """Give the Scheduled Workitem Codes that we take from it; none means any."""
+        ...
+
     def offers(self) -> list[Dataset]:
         """Give the items that wait for a performer, with RETURNED."""
         ...
@@ -49,6 +54,10 @@ class Manager(Protocol):
 
     def watch(self, uid: str) -> None:
         """Ask to hear about an item."""
+        ...
+
+    def close(self) -> None:
+        """Close what is open between two exchanges."""
         ...
 
 

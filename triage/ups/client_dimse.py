@@ -29,6 +29,11 @@ class DimseClient:
         """Give its name in the settings."""
         return self._settings.name
 
+    @property
+    def codes(self) -> frozenset[str]:
+        """Give the Scheduled Workitem Codes that we take from it."""
+        return frozenset(self._settings.codes)
+
     def offers(self) -> list[Dataset]:
         """Give the items that wait for a performer."""
         keys = Dataset()
@@ -78,6 +83,9 @@ class DimseClient:
         with self._talk(WATCH) as association:
             status, _ = association.send_n_action(told, Action.SUBSCRIBE, PUSH, uid)
         _judge(status)
+
+    def close(self) -> None:
+        """Do nothing: every exchange releases its association."""
 
     def _change(self, uid: str, told: Dataset) -> None:
         with self._talk(PULL) as association:

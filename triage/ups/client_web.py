@@ -48,6 +48,11 @@ class WebClient:
         """Close the connections."""
         self._http.close()
 
+    @property
+    def codes(self) -> frozenset[str]:
+        """Give the Scheduled Workitem Codes that we take from it."""
+        return frozenset(self._settings.codes)
+
     def offers(self) -> list[Dataset]:
         """Give the items that wait for a performer."""
         query = [*WANTED.items(), *(("includefield", one) for one in RETURNED)]

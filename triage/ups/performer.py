@@ -41,7 +41,6 @@ class Performer:
         self._database = database
         self._settings = settings
         self._managers = {one.name: one for one in managers}
-        self._codes = {one.name: frozenset(one.codes) for one in settings.managers}
         self._destinations = destinations
         self._owner = owner
 
@@ -62,6 +61,11 @@ class Performer:
             self._again(held, str(why))
         return True
 
+    def close(self) -> None:
+        """Close the managers' connections."""
+        for manager in self._managers.values():
+            manager.close()
+
     def _look_at(self, manager: Manager) -> int:
         try:
             offers = {str(one.SOPInstanceUID): one for one in manager.offers()}
@@ -71,14 +75,9 @@ class Performer:
         with self._database.reading() as session:
             known = claims.seen(session, manager.name, offers)
         fresh = [item for uid, item in offers.items() if uid not in known]
-        return sum(self._claim_for(manager, item) for item in fresh if self._is_ours(item, manager))
-
-    def _is_ours(self, item: Dataset, manager: Manager) -> bool:
-        wanted = self._codes.get(manager.name, frozenset())
-        asked = {
-            str(one.get("CodeValue")) for one in item.get("ScheduledWorkitemCodeSequence") or ()
-        }
-        return not wanted or not wanted.isdisjoint(asked)
+        return sum(
+            self._claim_for(manager, item) for item in fresh if _is_ours(item, manager.codes)
+        )
 
     def _claim_for(self, manager: Manager, item: Dataset) -> bool:
         """Write the claim if the item's study is here."""
@@ -167,3 +166,9 @@ class Performer:
         with self._database.begin() as session:
             claims.settle(session, held, stage, why)
         log.get().info("ups.settled", study=held.study_id, stage=stage.value)
+
+
+def _is_ours(item: Dataset, wanted: frozenset[str]) -> bool:
+    codes = item.get("ScheduledWorkitemCodeSequence") or ()
+    asked = {str(one.get("CodeValue")) for one in codes}
+    return not wanted or not wanted.isdisjoint(asked)

@@ -5,7 +5,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Final
 
 from pydicom.dataset import Dataset
@@ -60,7 +60,7 @@ def work(settings: Settings, database: Database, owner: str, stopping: Stopping)
     performer = make(settings, database, owner)
     log.get().info("ups.performing", managers=len(of.managers))
     next_look = 0.0
-    with ears(settings, database):
+    with closing(performer), ears(settings, database):
         while not stopping():
             try:
                 with _ended_after(of.lease_s):
