@@ -83,3 +83,29 @@ def test_a_training_file_that_cannot_be_read_is_named(tmp_path: Path, content: s
 @pytest.mark.parametrize("path", sorted((PACKAGED / "detectors").glob("*.yaml")), ids=str)
 def test_every_packaged_training_file_is_valid_and_named_like_its_detector(path: Path) -> None:
     assert read_training(path).name == path.stem
+
+
+def test_a_wrong_key_comes_with_its_line_and_its_place(tmp_path: Path) -> None:
+    path = tmp_path / "x.yaml"
+    path.write_text(
+        "name: x\nversion: '1'\nfamily: memae\nparams: {}\nrecipe: r\ndata:\n  pooled: P\n"
+        "  subsets:\n    a:\n      stratum: S\n      licence: L\n      spilt: [train]\n"
+        "intended_use: none\nlimitations: []\n"
+    )
+    with pytest.raises(ConfigError, match=r"x\.yaml line 12: data\.subsets\.a\.spilt: no such key"):
+        read_training(path)
+    path.write_text(path.read_text().replace("      spilt: [train]\n", "      repeat: 0\n"))
+    with pytest.raises(ConfigError, match=r"x\.yaml line 12: data\.subsets\.a\.repeat: .*greater"):
+        read_training(path)
+    path.write_text("a: b\n c: d\n")
+    with pytest.raises(ConfigError, match=r"x\.yaml line 2 is not valid YAML"):
+        read_training(path)
+
+
+def test_a_training_without_tests_is_shared_out(tmp_path: Path) -> None:
+    data = DATA.model_copy(
+        update={"subsets": {"a": Subset(stratum="S", licence="none", train=("train",))}}
+    )
+    shared = share_out(_pictures(100), data, seed=0)
+    assert shared[Role.TEST] == ()
+    assert shared[Role.TRAIN]
