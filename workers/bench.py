@@ -36,6 +36,11 @@ class Bench:
         """Tell whether the site wants a report for studies that were not analysed."""
         return self._settings.site.reporting.not_analysed
 
+    @property
+    def reports_failed(self) -> bool:
+        """Tell whether the site wants a report for studies whose analysis failed."""
+        return self._settings.site.reporting.failed
+
     def detect(self, study: Study, series: Series, name: str) -> Detection:
         """Give one detector's word on one series, prepared as the detector was trained.
 
@@ -112,8 +117,9 @@ class Bench:
         former: Sequence[Document],
         *,
         destinations: tuple[Destination, ...] | None = None,
+        accepted: report.Accepted | None = None,
     ) -> tuple[tuple[str, Document], ...]:
-        """Build what each destination asks for, once a kind; gives (destination, document)."""
+        """Build what each destination asks for and takes; gives (destination, document)."""
         site = self._settings.site
         destinations = site.destinations if destinations is None else destinations
         context = ReportContext(
@@ -123,13 +129,9 @@ class Bench:
             version=version("triage"),
             now=datetime.now(UTC),
             predecessor=Predecessor.among(former),
+            results=self._settings.results,
         )
-        documents = {one.kind: one for one in report.report(assessment, destinations, context)}
-        return tuple(
-            (destination.name, documents[kind])
-            for destination in destinations
-            for kind in destination.outputs
-        )
+        return report.report(assessment, destinations, context, accepted)
 
     def warm(self, queues: Collection[str]) -> None:
         """Load what the first study would otherwise wait for.
@@ -150,7 +152,8 @@ class Bench:
             except NotEligible as why:
                 log.get().warning("detector.missing", detector=name, why=str(why))
         self.decoder.start()
-        report.warm(self._settings.site.destinations)
+        site = self._settings.site
+        report.warm(site.destinations, site.intended_use.mode)
 
     def close(self) -> None:
         """End the children."""

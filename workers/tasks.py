@@ -1,7 +1,7 @@
 """The whole order of the product: assemble, analyse, deliver."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from sqlalchemy.orm import Session
@@ -10,9 +10,10 @@ from db.lifecycle import Claim
 from db.states import StudyState
 from triage import record
 from triage.assemble import plan, read
-from triage.decide import decide, not_analysed, warnings
-from triage.errors import Broken, CodedError, NotEligible, Reason
-from triage.finding import Assessment, Document
+from triage.decide import decide, failed, not_analysed, warnings
+from triage.errors import Broken, CodedError, NotEligible, Reason, TryAgain
+from triage.finding import Assessment, Document, Outcome, Refusal
+from triage.report import Accepted
 from triage.settings import Completeness, Settings
 from triage.study import Study, StudyRef
 from workers.bench import Bench
@@ -30,10 +31,11 @@ SENDING: Final = frozenset({"out"})
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """A study due for analysis, with the documents that its report would supersede."""
+    """A study due, with the documents that its report would supersede, and what PACS take."""
 
     ref: StudyRef
     former: tuple[Document, ...] = ()
+    accepted: Accepted = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,19 +56,20 @@ def steps(settings: Settings, bench: Bench) -> dict[StudyState, Step[Any, Any]]:
     return {step.old: step for step in road}
 
 
-def assembling(settings: Settings, bench: Bench) -> Step[StudyRef, StudyRef | Analysed]:
+def assembling(settings: Settings, bench: Bench) -> Step[Due, StudyRef | Analysed]:
     """Close a generation that is complete by evidence, if a route takes the study."""
 
-    def load(session: Session, study_id: int) -> StudyRef:
-        return record.load_arrivals(session, study_id, settings.spool)
+    def load(session: Session, study_id: int) -> Due:
+        ref = record.load_arrivals(session, study_id, settings.spool)
+        return Due(ref, accepted=record.load_accepted(session))
 
-    def work(ref: StudyRef) -> StudyRef | Analysed:
-        study = read(ref)
-        closed = replace(ref, evidence=evidence(study, settings.site.completeness))
+    def work(due: Due) -> StudyRef | Analysed:
+        study = read(due.ref)
+        closed = replace(due.ref, evidence=evidence(study, settings.site.completeness))
         try:
             plan(study, settings.routes, settings.recipes)
         except NotEligible as why:
-            return _reported(bench, replace(study, ref=closed), why, ())
+            return _reported(bench, replace(study, ref=closed), why, due)
         return closed
 
     def save(session: Session, claim: Claim, after: StudyRef | Analysed) -> None:
@@ -82,7 +85,7 @@ def assembling(settings: Settings, bench: Bench) -> Step[StudyRef, StudyRef | An
         load=load,
         work=work,
         save=save,
-        refuse=_refuse(settings, lambda ref: ref),
+        refuse=_refuse(settings, lambda due: due.ref),
     )
 
 
@@ -93,6 +96,7 @@ def analysing(settings: Settings, bench: Bench) -> Step[Due, Analysed]:
         return Due(
             record.load_generation(session, study_id, settings.spool),
             record.load_former_reports(session, study_id),
+            record.load_accepted(session),
         )
 
     def work(due: Due) -> Analysed:
@@ -100,8 +104,10 @@ def analysing(settings: Settings, bench: Bench) -> Step[Due, Analysed]:
         try:
             assessment = assess(study, settings, bench)
         except NotEligible as why:
-            return _reported(bench, study, why, due.former)
-        return Analysed(assessment, bench.report(assessment, due.former))
+            return _reported(bench, study, why, due)
+        except Broken as why:
+            return _lamented(bench, study, why, due)
+        return _with_documents(bench, assessment, due)
 
     return Step(
         name="analyse",
@@ -119,19 +125,22 @@ def assess(study: Study, settings: Settings, bench: Bench) -> Assessment:
     Raises:
         NotEligible: no detector could speak about any series of the study.
     """
-    detections, refusals = [], []
+    detections, refusals, refused = [], [], []
     for selection in plan(study, settings.routes, settings.recipes):
         for name in selection.route.detectors:
             try:
                 detections.append(bench.detect(study, selection.series, name))
             except NotEligible as why:
-                refusals.append(why)
+                refused.append(why)
+                series = selection.series.series_instance_uid
+                refusals.append(Refusal(name, series, why.reason))
     if not detections:
-        raise refusals[0]
+        raise refused[0]
     return Assessment(
         study,
         tuple(detections),
         decide(detections, settings.policy),
+        tuple(refusals),
         warnings=warnings(detections, settings.policy),
     )
 
@@ -165,23 +174,38 @@ def evidence(study: Study, rules: Completeness) -> str:
     return f"quiet period {seconds:g} s"
 
 
-def _reported(
-    bench: Bench, study: Study, why: NotEligible, former: tuple[Document, ...]
-) -> Analysed:
+def _reported(bench: Bench, study: Study, why: NotEligible, due: Due) -> Analysed:
     """Turn "not eligible" into a report of that, where the site wants one; else raise it."""
     if not bench.reports_not_analysed:
         raise why
-    assessment = Assessment(study, (), not_analysed(why.reason))
     try:
-        return Analysed(assessment, bench.report(assessment, former))
+        return _with_documents(bench, Assessment(study, (), not_analysed(why.reason)), due)
     except CodedError:
         raise why from None  # no report can be built of it: the reason itself still stands
+
+
+def _lamented(bench: Bench, study: Study, why: Broken, due: Due) -> Analysed:
+    """Turn a failure into a report of that, where the site wants one; else raise it."""
+    if not bench.reports_failed:
+        raise why
+    try:
+        return _with_documents(bench, Assessment(study, (), failed(why.reason)), due)
+    except (CodedError, TryAgain):
+        raise why from None
+
+
+def _with_documents(bench: Bench, assessment: Assessment, due: Due) -> Analysed:
+    documents = bench.report(assessment, due.former, accepted=due.accepted)
+    return Analysed(assessment, documents)
 
 
 def _save_analysed(settings: Settings) -> Callable[[Session, Claim, Analysed], None]:
     mode = settings.site.intended_use.mode
 
     def save(session: Session, claim: Claim, after: Analysed) -> None:
+        if after.assessment.decision.outcome == Outcome.FAILED:
+            record.save_failed(session, claim, after.assessment, after.documents)
+            return
         record.save_assessment(session, claim, after.assessment, after.documents, mode=mode)
 
     return save

@@ -25,8 +25,9 @@ def ct() -> Assessment:
 
 def test_two_destinations_share_one_document(ct: Assessment) -> None:
     to = [destination("one", "structured_report"), destination("two", "structured_report")]
-    (document,) = report(ct, to, studies.context())
-    assert document.kind == "structured_report"
+    (one, document), (two, same) = report(ct, to, studies.context())
+    assert (one, two) == ("one", "two")
+    assert document is same
     assert document == structured_report.build(ct, studies.context())
 
 

@@ -19,7 +19,7 @@ from triage.outputs.context import (
     software_uid,
     uid,
 )
-from triage.outputs.source import Source
+from triage.outputs.source import Place, Source
 from triage.outputs.tidy import clean
 from triage.study import Study
 
@@ -34,6 +34,12 @@ _SERIES: Final[Mapping[str, tuple[int, str]]] = {
     "segmentation": (500, "Anomaly region, not for diagnosis"),
 }
 """A kind's series: how far its number is from the first one, and its description."""
+
+
+UNPAIRED: Final = frozenset(
+    {"ABDOMEN", "BRAIN", "CHEST", "HEAD", "NECK", "PELVIS", "SKULL", "THORAX"}
+)
+"""Body parts that have no side (PS3.16 annex L)."""
 
 
 def identification(
@@ -57,15 +63,22 @@ def identification(
     }
 
 
-def first_image(source: Source) -> Dataset:
+def first_image(source: Source, place: Place | None = None) -> Dataset:
     """Give the data set that highdicom copies patient and study from."""
-    first, place = Dataset(), source.evidence[0]
+    first = Dataset()
     first.update(source.header)
-    first.StudyInstanceUID = source.study_instance_uid
-    first.SOPClassUID, first.SOPInstanceUID = place.sop_class_uid, place.sop_instance_uid
-    first.SeriesInstanceUID, first.Modality = place.series_instance_uid, place.modality
-    first.Rows, first.Columns = place.rows, place.columns
+    first.update(reference(source, place or source.evidence[0]))
     return first
+
+
+def reference(source: Source, place: Place) -> Dataset:
+    """Give an image as far as it takes to point at it."""
+    image = Dataset()
+    image.SOPClassUID, image.SOPInstanceUID = place.sop_class_uid, place.sop_instance_uid
+    image.SeriesInstanceUID, image.Modality = place.series_instance_uid, place.modality
+    image.StudyInstanceUID = source.study_instance_uid
+    image.Rows, image.Columns = place.rows, place.columns
+    return image
 
 
 def finish(
@@ -83,11 +96,26 @@ def finish(
     made.file_meta.ImplementationVersionName = IMPLEMENTATION_VERSION_NAME
 
 
+def say_side(made: Dataset, assessment: Assessment) -> None:
+    """Name the body part; where it may be one of a pair, leave the side empty (PS3.3 C.7.3.1)."""
+    because = assessment.decision.because
+    parts = {one.series_instance_uid: one.body_part_examined for one in assessment.study.series}
+    part = parts.get(because.series_instance_uid if because else "", "")
+    if part in UNPAIRED:
+        made.BodyPartExamined = part
+    else:
+        made.Laterality = None
+
+
 def written(made: Dataset) -> bytes:
     """Give the whole Part 10 file."""
     buffer = BytesIO()
     made.save_as(buffer, enforce_file_format=True)
     return buffer.getvalue()
+
+
+def warm() -> None:
+    """Do nothing: what the first build of a companion costs more is paid by the report's own."""
 
 
 def local(context: ReportContext, source: Source) -> datetime:

@@ -141,7 +141,9 @@ def _document(assessment: Assessment, context: ReportContext, source: Source) ->
         is_verified=False,
         coding_schemes=[scheme()],
         requested_procedures=list(source.header.ReferencedRequestSequence) or None,
-        previous_versions=_previous(context.predecessor),
+        previous_versions=_previous(
+            context.predecessor, uid(context, assessment, KIND, "instance")
+        ),
     )
     finish(report, assessment, context, source, at)
     replaced = [CodedConcept.from_code(codes.cid7009.ReplacedReport)]
@@ -168,8 +170,8 @@ def _companions(assessment: Assessment, context: ReportContext) -> Iterator[Plac
         yield Place(str(sop_class_uid), instance, series, "", 0, 0)
 
 
-def _previous(predecessor: Predecessor | None) -> list[Dataset] | None:
-    if predecessor is None:
+def _previous(predecessor: Predecessor | None, own: str) -> list[Dataset] | None:
+    if predecessor is None or predecessor.sop_instance_uid == own:
         return None
     former = Dataset()
     former.StudyInstanceUID = predecessor.study_instance_uid

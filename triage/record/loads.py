@@ -38,11 +38,14 @@ def load_generation(session: Session, study_id: int, spool: Path) -> StudyRef:
 
 
 def load_former_reports(session: Session, study_id: int) -> tuple[Document, ...]:
-    """Give the documents of the study's latest reported generation before this one."""
+    """Give the documents of the study's latest reported generation.
+
+    That may be the one at hand, when its analysis failed and is tried again.
+    """
     study = session.get_one(StudyRow, study_id)
     rows = session.scalars(
         select(OutboxRow)
-        .where(OutboxRow.study_id == study_id, OutboxRow.generation < study.generation)
+        .where(OutboxRow.study_id == study_id, OutboxRow.generation <= study.generation)
         .order_by(OutboxRow.generation.desc(), OutboxRow.id)
     ).all()
     latest = [row for row in rows if row.generation == rows[0].generation]

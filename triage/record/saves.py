@@ -13,11 +13,12 @@ from db.audit import MAJOR, MINOR, Entry, Event, record
 from db.engine import now
 from db.lifecycle import Claim
 from db.states import StudyState
-from db.tables import GenerationMemberRow, GenerationRow, InstanceRow, StudyRow
+from db.tables import GenerationMemberRow, GenerationRow, InstanceRow, OutboxRow, StudyRow
 from triage.errors import Reason
 from triage.finding import Assessment, Decision, Document, Outcome
 from triage.record.remarks import save_remarks
 from triage.record.rows import decision_row, detection_row, outbox_row, show
+from triage.record.runs import save_run
 from triage.study import StudyRef
 
 
@@ -81,7 +82,34 @@ def save_assessment(
     detail = {"generation": generation, "outcome": decision.outcome, "mode": mode}
     record(session, about(study, claim, "study.analysed", {**detail, "detectors": detectors}))
     save_remarks(session, claim, assessment, found)
+    save_run(session, claim, assessment, found)
     lifecycle.advance(session, claim, StudyState.ANALYSED, reason=decision.outcome)
+
+
+def save_failed(
+    session: Session,
+    claim: Claim,
+    assessment: Assessment,
+    documents: Sequence[tuple[str, Document]],
+) -> None:
+    """Fail a study visibly, with the report of that on its way; no decision stands in its rows.
+
+    A study that failed, was tried again and failed alike has the report already.
+    """
+    study, reason = lifecycle.hold(session, claim), assessment.decision.reason
+    known = set(
+        session.execute(
+            select(OutboxRow.sop_instance_uid, OutboxRow.destination).where(
+                OutboxRow.study_id == study.id
+            )
+        ).tuples()
+    )
+    for destination, document in documents:
+        if (document.sop_instance_uid, destination) not in known:
+            generation = assessment.study.ref.generation
+            session.add(outbox_row(session, study, generation, destination, document))
+    session.flush()
+    save_stop(session, claim, StudyState.FAILED, reason or Reason("internal"))
 
 
 def save_not_analysed(
