@@ -13,6 +13,7 @@ from models.files import write_atomically
 from triage.commands.benchmark_cells import Outcome, finished, locked, run
 from triage.commands.benchmark_page import page
 from triage.commands.benchmark_plan import Cell, cells, read_table
+from triage.commands.benchmark_speed import rates
 from triage.commands.measure import remembered
 from triage.errors import ConfigError
 from triage.frozen import Frozen
@@ -77,8 +78,10 @@ def benchmark(  # noqa: PLR0913 - one parameter an option
                 _say(place, len(wanted), _told(cell, outcome, perf_counter() - began))
     everything = [finished(kept / cell.name) for cell in cells(table, size)]
     outcomes = [one for one in everything if one]
+    # Not beside other trainings: they would slow it.
+    speeds = rates(kept, outcomes, measure=not elsewhere)
     out.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(out, page(table, size, path, outcomes).encode())
+    write_atomically(out, page(table, size, path, outcomes, speeds).encode())
     return Tally(
         done=len(outcomes), ran=ran, elsewhere=elsewhere, failed=tuple(failed), page=str(out)
     )

@@ -14,14 +14,11 @@ from pathlib import Path
 from time import perf_counter
 from typing import Final
 
-import torch
 import yaml
 from pydantic import ValidationError
 
 from models import artifact
-from models.contract import Detector
 from models.files import write_atomically
-from models.speed import Speed, speed
 from triage.commands.benchmark_plan import Cell, Table
 from triage.commands.evaluate import Question, evaluate
 from triage.commands.evaluation import Result
@@ -31,17 +28,6 @@ from triage.frozen import Frozen
 
 DONE: Final = "cell.json"
 TRAINING: Final = "training.yaml"
-SPEED_BATCH: Final = 32
-THREADS: Final = 2
-
-
-class Rates(Frozen):
-    """Images a second on one device."""
-
-    device: str
-    detector: float
-    plain: float
-    """Of the plainest autoencoder, in the same run."""
 
 
 class Outcome(Frozen):
@@ -51,6 +37,8 @@ class Outcome(Frozen):
     on: str
     seed: int
     name: str
+    artifact: str
+    """Its folder, below the cells' own."""
     artifact_sha256: str
     parameters: int
     weights_mb: float
@@ -58,7 +46,6 @@ class Outcome(Frozen):
     epochs: int
     seconds: float
     """Of training in this process; a run that was carried on took longer."""
-    rates: tuple[Rates, ...]
     results: dict[str, Result]
     """By set."""
 
@@ -98,7 +85,7 @@ def run(cell: Cell, table: Table, data: Path, folder: Path, device: str) -> Outc
             data / one.folder, (one.subset,), one.splits, one.stratum, table.alpha, device
         )
         (results[name],) = evaluate(packed, asked).results
-    outcome = _outcome(cell, packed, results, seconds, int(found["epochs"]))
+    outcome = _outcome(cell, folder, packed, results, seconds, int(found["epochs"]))
     content = json.dumps(outcome.model_dump(mode="json"), indent=1) + "\n"
     write_atomically(folder / DONE, content.encode())
     _keep_only_the_artifact(folder / "run", packed)
@@ -122,31 +109,22 @@ def locked(folder: Path) -> Iterator[bool]:
 
 
 def _outcome(
-    cell: Cell, packed: Path, results: dict[str, Result], seconds: float, epochs: int
+    cell: Cell, folder: Path, packed: Path, results: dict[str, Result], seconds: float, epochs: int
 ) -> Outcome:
     loaded = artifact.load(packed)
-    rows, columns = loaded.card.recipe["size_px"]
     return Outcome(
         row=cell.row.name,
         on=cell.on,
         seed=cell.seed,
         name=cell.name,
+        artifact=str(packed.relative_to(folder.parent)),
         artifact_sha256=loaded.sha256,
         parameters=sum(one.numel() for one in loaded.detector.parameters()),
         weights_mb=(packed / artifact.WEIGHTS).stat().st_size / 1e6,
         epochs=epochs,
         seconds=seconds,
-        rates=tuple(_rates(loaded.detector, (int(rows), int(columns)))),
         results=results,
     )
-
-
-def _rates(detector: Detector, size_px: tuple[int, int]) -> Iterator[Rates]:
-    voxels = torch.rand(SPEED_BATCH, 1, *size_px, generator=torch.Generator().manual_seed(0))
-    for device in ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",):
-        detector.to(device)
-        found: Speed = speed(detector.score, voxels.to(device), threads=THREADS)
-        yield Rates(device=device, detector=found.detector, plain=found.plain)
 
 
 def _keep_only_the_artifact(run: Path, packed: Path) -> None:

@@ -1,6 +1,6 @@
 """The benchmark's page in Markdown, from the finished cells and nothing else."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import mean
 from typing import TYPE_CHECKING, Final
@@ -11,6 +11,7 @@ from triage.commands.evaluation import Result
 
 if TYPE_CHECKING:
     from models.artifact import Figure
+    from triage.commands.benchmark_speed import Rate
 
 NONE: Final = "-"
 NO_WIN: Final = 0.0
@@ -43,7 +44,13 @@ class Numbers:
         return next(found, {})
 
 
-def page(table: Table, size: str, path: Path, outcomes: Sequence[Outcome]) -> str:
+def page(
+    table: Table,
+    size: str,
+    path: Path,
+    outcomes: Sequence[Outcome],
+    speeds: "Mapping[str, Sequence[Rate]]",
+) -> str:
     """Give the page of one size; what is not done yet is a dash."""
     numbers, total = Numbers(outcomes), len(cells(table, size))
     parts = [f"# {table.title}", "", table.text, "", f"**{table.sizes[size].title}**", ""]
@@ -52,7 +59,7 @@ def page(table: Table, size: str, path: Path, outcomes: Sequence[Outcome]) -> st
     for place, section in enumerate(table.sections):
         parts += _section(table, section, numbers, with_trivial=not place)
     parts += [*_paper(table, numbers), *_thresholds(table, numbers), *_others(table, numbers)]
-    parts += [*_costs(table, numbers), *_notes(table, size), *_commands(table, path)]
+    parts += [*_costs(table, numbers, speeds), *_notes(table, size), *_commands(table, path)]
     return "\n".join(parts).rstrip() + "\n"
 
 
@@ -206,32 +213,34 @@ def _others(table: Table, numbers: Numbers) -> Iterator[str]:
         yield from (*lines, "")
 
 
-def _costs(table: Table, numbers: Numbers) -> Iterator[str]:
+def _costs(table: Table, numbers: Numbers, speeds: "Mapping[str, Sequence[Rate]]") -> Iterator[str]:
     yield from ("## Size and speed", "")
     yield (
-        "Means over the cells. Speed is of prepared pictures in batches of 32, on two threads "
-        "where it is a CPU, in turns with the plainest autoencoder (four halvings, four "
-        "doublings), so that the ratio holds although other work ran beside it."
+        "Speed is of one of a row's detectors on prepared pictures in batches of 32, on two "
+        "threads where the device is a CPU, in turns with the plainest autoencoder (four "
+        "halvings, four doublings); medians, so that what else the machine does slows both."
     )
     yield ""
-    yield _head(
-        "detector", "parameters", "weights, MB", "epochs", "training, s", "device",
-        "images a second", "plain autoencoder", "ratio",
-    )  # fmt: skip
+    yield _head("detector", "parameters", "weights, MB", "epochs", "training, s")
     for row in table.rows():
-        cells_ = numbers.of(row.name)
-        for device in dict.fromkeys(rate.device for one in cells_ for rate in one.rates):
-            rates = [rate for one in cells_ for rate in one.rates if rate.device == device]
+        if found := numbers.of(row.name):
             yield _line(
                 row.title,
-                f"{max(one.parameters for one in cells_):,}",
-                f"{max(one.weights_mb for one in cells_):.1f}",
-                f"{mean(one.epochs for one in cells_):.0f}",
-                f"{mean(one.seconds for one in cells_):.0f}",
-                device,
-                f"{mean(rate.detector for rate in rates):.0f}",
-                f"{mean(rate.plain for rate in rates):.0f}",
-                f"{mean(rate.detector / rate.plain for rate in rates):.2f}",
+                f"{max(one.parameters for one in found):,}",
+                f"{max(one.weights_mb for one in found):.1f}",
+                f"{min(one.epochs for one in found)} to {max(one.epochs for one in found)}",
+                f"{mean(one.seconds for one in found):.0f}",
+            )
+    yield ""
+    yield _head("detector", "device", "images a second", "plain autoencoder", "ratio")
+    for row in table.rows():
+        for rate in speeds.get(row.name, ()):
+            yield _line(
+                row.title,
+                rate.device,
+                f"{rate.detector:.0f}",
+                f"{rate.plain:.0f}",
+                f"{rate.detector / rate.plain:.2f}",
             )
     yield ""
 

@@ -65,8 +65,8 @@ class Size(Frozen):
     """What a row's training file has beside that, by its name."""
     sets: dict[str, Part] = Field(default_factory=dict)
     """What a set's training file has beside that, by its name; "together" is one too."""
-    seeds: dict[str, tuple[int, ...]] = Field(default_factory=dict)
-    """By section title, where fewer seeds are run than the table names."""
+    shares: dict[str, float] = Field(default_factory=dict)
+    """By row: its epochs as a share of what its training file would have, at least 1."""
     notes: tuple[str, ...] = ()
     """Sentences that stand under the tables."""
 
@@ -98,7 +98,7 @@ class Table(Frozen):
             msg = "two rows have one name"
             raise ValueError(msg)
         named = {row.against for row in self.rows()} - {None}
-        named |= {name for size in self.sizes.values() for name in size.rows}
+        named |= {name for size in self.sizes.values() for name in (*size.rows, *size.shares)}
         named |= {name for section in self.sections for name in section.shows}
         sets = {name for row in self.rows() for name in row.paper}
         sets |= {name for size in self.sizes.values() for name in size.sets} - {TOGETHER}
@@ -155,7 +155,7 @@ def read_table(path: Path) -> Table:
 
 
 def cells(table: Table, size: str, only: Sequence[str] = ()) -> tuple[Cell, ...]:
-    """Give every cell, the first seed of all rows first; with ``only``, of these rows.
+    """Give every cell, in each section the first seed first; with ``only``, of these rows.
 
     Raises:
         ConfigError: there is no such size or row.
@@ -167,14 +167,14 @@ def cells(table: Table, size: str, only: Sequence[str] = ()) -> tuple[Cell, ...]
         known = ", ".join(row.name for row in table.rows())
         msg = f"no row {', '.join(sorted(unknown))}, only {known}; name one with --only"
         raise ConfigError(msg)
-    found = []
-    for section in table.sections:
-        seeds = table.sizes[size].seeds.get(section.title, table.seeds)
-        for row in section.rows:
-            places = list(table.sets) if row.trained == "each" else [TOGETHER]
-            for seed in seeds if row.name in only or not only else ():
-                found += [_cell(table, size, row, on, seed) for on in places]
-    return tuple(sorted(found, key=lambda cell: table.seeds.index(cell.seed)))
+    return tuple(
+        _cell(table, size, row, on, seed)
+        for section in table.sections
+        for seed in table.seeds
+        for row in section.rows
+        if row.name in only or not only
+        for on in (table.sets if row.trained == "each" else (TOGETHER,))
+    )
 
 
 def merged(*parts: Mapping[str, Any]) -> Part:
@@ -199,5 +199,7 @@ def _cell(table: Table, size: str, row: Row, on: str, seed: int) -> Cell:
         named.rows.get(row.name, {}),
         {"name": f"{row.name}-{on}", "plan": {"seed": seed}},
     )
+    if share := named.shares.get(row.name):
+        training["plan"]["epochs"] = max(1, round(training["plan"]["epochs"] * share))
     sets = tuple(table.sets) if on == TOGETHER else (on,)
     return Cell(row=row, on=on, seed=seed, sets=sets, training=training)
