@@ -10,13 +10,14 @@ from db.tables import UID
 
 
 class CommitmentRow(Base):
-    """One request for Storage Commitment of one object (PS3.4 J). Each request is a new row."""
+    """One object of one request for Storage Commitment (PS3.4 J). Each request makes new rows."""
 
     __tablename__ = "commitment"
+    __table_args__ = (UniqueConstraint("transaction_uid", "outbox_id"),)
 
     id: Mapped[int] = mapped_column(primary_key=True)
     outbox_id: Mapped[int] = mapped_column(ForeignKey("outbox.id"), index=True)
-    transaction_uid: Mapped[str] = mapped_column(UID, unique=True)
+    transaction_uid: Mapped[str] = mapped_column(UID)
     """Random: whoever reports under it was asked by us."""
     asked_at: Mapped[datetime]
     outcome: Mapped[str] = mapped_column(String(16), default="")

@@ -23,6 +23,9 @@ WITHDRAWN: Final = "withdrawn"
 DEAD: Final = (REFUSED, GAVE_UP)
 """States in which only a person gets a document any further."""
 
+TO_SEND: Final = OutboxRow.state == QUEUED
+TO_COMMIT: Final = OutboxRow.state == SENT
+
 
 def to(destination: str) -> ColumnElement[bool]:
     """Mean the rows of one destination."""
@@ -44,13 +47,16 @@ def is_due(session: Session, whose: ColumnElement[bool]) -> bool:
 def claim(
     session: Session, whose: ColumnElement[bool], *, owner: str, lease: timedelta
 ) -> OutboxRow | None:
-    """Lease the most urgent due row among these; None when there is none."""
+    """Lease the most urgent due row among these; None when there is none.
+
+    What is still to be sent ("queued") comes before what is only to be asked about ("sent").
+    """
     at = now(session)
     row = session.scalar(
         select(OutboxRow)
         .join(StudyRow, StudyRow.id == OutboxRow.study_id)
         .where(*_free(whose, at))
-        .order_by(StudyRow.priority.desc(), OutboxRow.due_at, OutboxRow.id)
+        .order_by(OutboxRow.state, StudyRow.priority.desc(), OutboxRow.due_at, OutboxRow.id)
         .limit(1)
         .with_for_update(skip_locked=True, of=OutboxRow)
         .execution_options(populate_existing=True)

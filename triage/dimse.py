@@ -6,12 +6,12 @@ send for as long as it likes: a caller who needs a hard deadline uses ``triage.d
 """
 
 import socket
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pydicom
 from pydicom.dataset import Dataset
@@ -125,8 +125,12 @@ def verdict(status: int) -> Verdict:
 
 
 @contextmanager
-def associate(to: Peer, wanted: Iterable[Syntaxes]) -> Iterator[Association]:
+def associate(
+    to: Peer, wanted: Iterable[Syntaxes], *, handlers: Sequence[tuple[evt.EventType, Any]] = ()
+) -> Iterator[Association]:
     """Hold an association that proposes what is wanted and nothing else.
+
+    ``handlers`` answer what the peer asks of us over it.
 
     Raises:
         TryAgain: nobody answers, or the peer rejects or aborts.
@@ -144,7 +148,7 @@ def associate(to: Peer, wanted: Iterable[Syntaxes]) -> Iterator[Association]:
         contexts=proposals(wanted),
         ae_title=to.ae_title,
         max_pdu=MAX_PDU_BYTES,
-        evt_handlers=[(evt.EVT_CONN_OPEN, hurry), (evt.EVT_DATA_RECV, hurry)],
+        evt_handlers=[(evt.EVT_CONN_OPEN, hurry), (evt.EVT_DATA_RECV, hurry), *handlers],
     )
     if not association.is_established:
         raise _not_established(association, to)

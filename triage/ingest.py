@@ -19,12 +19,13 @@ from pydicom.multival import MultiValue
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from db import lifecycle
+from db import commitments, lifecycle
 from db.audit import MINOR, SERIOUS, SUCCESS, Entry, Event, record
 from db.engine import Database, now
 from db.states import StudyState
 from db.tables import AuditRow, InstanceRow, OutboxRow, QuarantineRow, StudyRow
 from db.upsert import insert_once
+from triage import commitment
 from triage.errors import Reason
 from triage.finding import Outcome
 from triage.settings import Completeness
@@ -72,6 +73,7 @@ def ingest_all(database: Database, spool: Spool, rules: Completeness, *, limit: 
     paths = spool.incoming(limit)
     for path in paths:
         ingest_file(database, spool, rules, path)
+    take_reports(database, spool)
     take_journal(database, spool)
     return len(paths)
 
@@ -141,6 +143,42 @@ def index(session: Session, arrival: Arrival, rules: Completeness) -> None:
         _hold(session, study, reason)
     elif not _is_ours(session, arrival):
         _reopen(session, study, now(session) + _quiet(rules, arrival))
+
+
+def take_reports(database: Database, spool: Spool, *, limit: int = 500) -> int:
+    """Write what PACS reported on Storage Commitment; gives how many reports."""
+    paths = spool.reports(limit)
+    for path in paths:
+        with database.begin() as session:
+            _report(session, path)
+        spool.release(path)
+    return len(paths)
+
+
+def _report(session: Session, path: Path) -> None:
+    """Apply one report. One that we cannot read, or never asked for, is a security alert."""
+    sender, unknown = "", "unreadable"
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            report = pydicom.dcmread(path)
+            sender = _text(report.file_meta, "SendingApplicationEntityTitle")[:16]
+            promises = commitment.promises(report)
+    except READ_ERRORS:
+        promises = ()
+    taken = [
+        commitments.take(session, one.transaction_uid, one.sop_instance_uid, one.failure_reason)
+        for one in promises
+    ]
+    if promises and all(taken):
+        return
+    if promises:
+        unknown = f"{taken.count(False)} objects that were not asked about"
+    entry = Entry(
+        event=Event.SECURITY_ALERT, kind="commitment.unknown", outcome=MINOR, actor=ACTOR,
+        ae_title=sender, detail={"reason": unknown},
+    )  # fmt: skip
+    record(session, entry)
 
 
 def take_journal(database: Database, spool: Spool) -> int:

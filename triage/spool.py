@@ -1,8 +1,9 @@
 """The spool: received bytes on disk. It is the log; the database is only its index.
 
 ``in/<hh>/<uuid>.dcm`` waits for the ingestor, ``store/<hh>/<sha256>.dcm`` is kept, ``quarantine``
-holds what could not be indexed, ``tmp`` what is still being written, and ``journal`` the
-listener's security events. Names are ours: nothing a peer sends becomes part of a path.
+holds what could not be indexed, ``tmp`` what is still being written, ``reports`` what a PACS says
+about Storage Commitment, and ``journal`` the listener's security events. Names are ours: nothing
+a peer sends becomes part of a path.
 """
 
 import hashlib
@@ -83,8 +84,23 @@ class Spool:
             OSError: it is not there, and nothing is left behind.
         """
         name = f"{_time_ordered_uuid()}.dcm"
-        draft = self.tmp / f"{self._owner}-{name}"
-        final = Path(self._in[name[-6:-4]]) / name
+        return self._write(Path(self._in[name[-6:-4]]) / name, parts)
+
+    def write_report(self, *parts: Bytes) -> Path:
+        """Write one report on Storage Commitment to ``reports``, as safely.
+
+        Raises:
+            OSError: it is not there, and nothing is left behind.
+        """
+        return self._write(self.root / "reports" / f"{_time_ordered_uuid()}.dcm", parts)
+
+    def reports(self, limit: int) -> list[Path]:
+        """Give up to ``limit`` waiting reports on Storage Commitment, oldest first."""
+        folder = self.root / "reports"
+        return [folder / name for name in sorted(self._names(str(folder)))[:limit]]
+
+    def _write(self, final: Path, parts: tuple[Bytes, ...]) -> Path:
+        draft = self.tmp / f"{self._owner}-{final.name}"
         try:
             _write_synced(draft, parts)
             draft.rename(final)
@@ -263,7 +279,7 @@ def _make_folders(root: Path) -> None:
         root.mkdir(parents=True, exist_ok=True, mode=0o700)
         _sync_folder(root.parent)
     for parent, names in (
-        (root, ("tmp", "in", "store", "quarantine", "journal")),
+        (root, ("tmp", "in", "store", "quarantine", "journal", "reports")),
         (root / "in", FOLDERS),
         (root / "store", FOLDERS),
     ):

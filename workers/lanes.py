@@ -20,8 +20,9 @@ from triage import deliver, log
 from triage.destinations import Destination, Dimse
 from triage.errors import Broken, InDoubt, TryAgain
 from triage.record import outbox as record
-from triage.record.outbox import COMMIT, Answer, Errand, Terms
+from triage.record.outbox import Answer, Errand, Terms
 from triage.settings import Settings, Work
+from workers.commitments import commit
 from workers.lease import owner
 from workers.steps import backoff
 
@@ -48,13 +49,11 @@ class Lane:
     def step(self) -> bool:
         """Do one thing that is due; False when there is none."""
         errand = _claim(self._database, self._whose, self._to.deadline_s)
-        if errand is None:
-            return False
-        if errand.task == COMMIT:
+        if errand is not None:
+            answer = self._sent(errand)
+            _save(self._database, errand, answer, self._terms(errand))
             return True
-        answer = self._sent(errand)
-        _save(self._database, errand, answer, self._terms(errand))
-        return True
+        return isinstance(self._to, Dimse) and commit(self._database, self._to)
 
     def _sent(self, errand: Errand) -> Answer:
         try:
@@ -144,7 +143,7 @@ def _drive(step: Callable[[], bool], name: str, stop: threading.Event, pace: Wor
 
 def _claim(database: Database, whose: ColumnElement[bool], deadline_s: float) -> Errand | None:
     with database.reading() as session:
-        if not outbox.is_due(session, whose):
+        if not outbox.is_due(session, whose & outbox.TO_SEND):
             return None
     lease = timedelta(seconds=deadline_s + SPARE_S)
     with database.begin() as session:

@@ -12,12 +12,13 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from triage.commitment import Promise
 from triage.deliver import wire
-from triage.destinations import Destination
+from triage.destinations import Destination, Dimse
 from triage.errors import Broken, InDoubt, TryAgain
 from triage.finding import Document, Receipt
 
@@ -39,6 +40,22 @@ def deliver(document: Document, destination: Destination, *, in_doubt: bool = Fa
     """
     status = sender(destination.name).send(document, destination, in_doubt=in_doubt)
     return Receipt(document.sop_instance_uid, destination.name, status)
+
+
+def commit(
+    transaction_uid: str, objects: Sequence[tuple[str, str]], destination: Dimse
+) -> tuple[Promise, ...]:
+    """Ask a PACS for Storage Commitment of (SOP class, SOP instance) pairs.
+
+    Gives the promises that came at once; others come later, to our listener.
+
+    Raises:
+        TryAgain: nobody answers, or the request is not taken.
+        Broken: it does not offer Storage Commitment.
+    """
+    asked = {"do": "commit", "transaction_uid": transaction_uid, "objects": list(objects)}
+    answer = sender(destination.name).ask(asked, destination)
+    return tuple(Promise(*one) for one in answer["promises"])
 
 
 def warm(names: Iterable[str]) -> None:

@@ -11,10 +11,11 @@ import socket
 import sys
 import threading
 import time
+from dataclasses import astuple
 from typing import Any, Final
 
-from triage.deliver import transports, wire
-from triage.destinations import ANY, Destination
+from triage.deliver import commitment, transports, wire
+from triage.destinations import ANY, Destination, Dimse
 from triage.errors import Broken, InDoubt, TryAgain
 from triage.finding import Document
 
@@ -59,6 +60,10 @@ def answered(request: dict[str, Any], content: bytes, to: Destination) -> dict[s
 
 
 def _done(request: dict[str, Any], content: bytes, to: Destination) -> dict[str, Any]:
+    if request.get("do") == "commit" and isinstance(to, Dimse):
+        objects = [(str(one), str(other)) for one, other in request["objects"]]
+        promised = commitment.commit(request["transaction_uid"], objects, to)
+        return {"status": 0, "promises": [astuple(one) for one in promised]}
     transport = transports.load(to.kind)
     document = Document(content=content, **request["document"])
     if request.get("in_doubt") and transports.holds(transport, document, to):

@@ -161,17 +161,20 @@ class Association:
         if command.field == Field.C_ECHO:
             is_ours = context.abstract_syntax == VERIFICATION
             return (SUCCESS, "") if is_ours else (CLASS_NOT_SUPPORTED, "not a C-ECHO context")
-        if command.field != Field.C_STORE:
-            return UNRECOGNISED_OPERATION, "only C-STORE and C-ECHO"
+        if command.field not in (Field.C_STORE, Field.N_EVENT_REPORT):
+            return UNRECOGNISED_OPERATION, "only C-STORE, C-ECHO and N-EVENT-REPORT"
+        is_report = command.field == Field.N_EVENT_REPORT
+        keep = self._storage.report if is_report else self._storage.store
         try:
-            self._storage.store(command, context, body, self._caller)
+            keep(command, context, body, self._caller)
         except Refused as why:
             return self._refuse(why.status, str(why))
         except Exception as why:  # noqa: BLE001 - our bug: answered as ours, and the next one is served
             log.get().error("instance.bug", where=where(why), error=type(why).__name__)
             return self._refuse(PROCESSING_FAILURE, "internal error")
-        self._tally.accepted += 1
-        self._tally.size_bytes += body.size
+        if not is_report:
+            self._tally.accepted += 1
+            self._tally.size_bytes += body.size
         return SUCCESS, ""
 
     def _refuse(self, status: int, comment: str) -> tuple[int, str]:

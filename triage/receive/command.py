@@ -36,6 +36,7 @@ class Field(IntEnum):
 
     C_STORE = 0x0001
     C_ECHO = 0x0030
+    N_EVENT_REPORT = 0x0100
     C_CANCEL = 0x0FFF
 
 

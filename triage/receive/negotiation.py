@@ -11,6 +11,7 @@ from pynetdicom.pdu_primitives import (
     A_ASSOCIATE,
     AsynchronousOperationsWindowNegotiation,
     ImplementationVersionNameNotification,
+    SCP_SCU_RoleSelectionNegotiation,
 )
 from pynetdicom.presentation import (
     AllStoragePresentationContexts,
@@ -20,6 +21,7 @@ from pynetdicom.presentation import (
 )
 
 from triage import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+from triage.commitment import SOP_CLASS as STORAGE_COMMITMENT
 from triage.receive.request import ACCEPTABLE, PREFERRED, AssociateRequest
 from triage.receive.scan import IMPLICIT_LITTLE
 
@@ -60,7 +62,8 @@ class Context:
 
 def negotiate(request: AssociateRequest) -> list[PresentationContext]:
     """Give the answer to each proposed presentation context."""
-    return [_answer(proposal) for proposal in request.proposals]
+    is_reporter = request.reports_commitments
+    return [_answer(proposal, is_reporter=is_reporter) for proposal in request.proposals]
 
 
 def accepted(answers: list[PresentationContext]) -> dict[int, Context]:
@@ -75,7 +78,10 @@ def accepted(answers: list[PresentationContext]) -> dict[int, Context]:
 def acceptance(
     request: AssociateRequest, answers: list[PresentationContext], max_pdu_bytes: int
 ) -> bytes:
-    """Give the A-ASSOCIATE-AC. Asynchronous operations are answered with one at a time."""
+    """Give the A-ASSOCIATE-AC. Asynchronous operations are answered with one at a time.
+
+    A peer that comes to report on Storage Commitment is its provider; we are its user.
+    """
     primitive = A_ASSOCIATE()
     primitive.application_context_name = UID(APPLICATION_CONTEXT)
     primitive.called_ae_title = request.called_ae_title
@@ -88,6 +94,11 @@ def acceptance(
         window.maximum_number_operations_invoked = 1
         window.maximum_number_operations_performed = 1
         primitive.user_information.append(window)
+    if request.reports_commitments:
+        role = SCP_SCU_RoleSelectionNegotiation()
+        role.sop_class_uid = UID(STORAGE_COMMITMENT)
+        role.scu_role, role.scp_role = False, True
+        primitive.user_information.append(role)
     version = ImplementationVersionNameNotification()
     version.implementation_version_name = IMPLEMENTATION_VERSION_NAME
     primitive.user_information.append(version)
@@ -106,7 +117,7 @@ def is_storage(uid: str) -> bool:
     return uid.startswith(STORAGE_ROOTS) and (UID(uid).type == "" or "Storage" in UID(uid).name)
 
 
-def _answer(proposal: PresentationContext) -> PresentationContext:
+def _answer(proposal: PresentationContext, *, is_reporter: bool) -> PresentationContext:
     """Let pynetdicom negotiate one proposal with what we support of it.
 
     Its acceptor goes by its own order and one list for a class; ours goes by the peer's, and two
@@ -114,6 +125,7 @@ def _answer(proposal: PresentationContext) -> PresentationContext:
     """
     syntax = proposal.abstract_syntax or UID("")
     is_ours = syntax == VERIFICATION or is_storage(syntax)
+    is_ours = is_ours or (is_reporter and syntax == STORAGE_COMMITMENT)
     if not syntax or not proposal.transfer_syntax:  # was no UID, which pynetdicom does not expect
         answer = build_context(syntax, IMPLICIT_LITTLE)
         answer.result = NO_TRANSFER_SYNTAX if is_ours else NO_ABSTRACT_SYNTAX

@@ -17,6 +17,7 @@ from pynetdicom.pdu_primitives import (
 )
 from pynetdicom.presentation import PresentationContext
 
+from triage.commitment import SOP_CLASS as STORAGE_COMMITMENT
 from triage.receive.pdu import HEADER, Broken, Pdu, Why
 from triage.receive.scan import (
     DEFLATED_LITTLE,
@@ -52,8 +53,12 @@ ABSTRACT_SYNTAX: Final = 0x30
 TRANSFER_SYNTAX: Final = 0x40
 USER_ITEM: Final = 0x50
 USED: Final = frozenset((0x51, 0x53))
-"""Maximum length and asynchronous operations window. User identity, roles and extended negotiation
-are passed over: nothing here believes a password that came in the clear."""
+"""Maximum length and asynchronous operations window. User identity and extended negotiation are
+passed over: nothing here believes a password that came in the clear. Of the roles only one counts,
+which is read here."""
+ROLE: Final = 0x54
+REPORTER: Final = Struct(">H").pack(len(STORAGE_COMMITMENT)) + STORAGE_COMMITMENT.encode()
+"""A role selection (PS3.7 D.3.3.4) for Storage Commitment, before its two bytes: SCU and SCP."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +73,8 @@ class AssociateRequest:
     max_pdu_bytes: int
     """What the peer takes; 0 is any length."""
     wants_async: bool
+    reports_commitments: bool = False
+    """It is a provider of Storage Commitment, here to report (PS3.4 J.3.3)."""
 
 
 def read_request(content: bytes | bytearray | memoryview) -> AssociateRequest:
@@ -97,6 +104,7 @@ def read_request(content: bytes | bytearray | memoryview) -> AssociateRequest:
         proposals=tuple(asked.presentation_context_definition_list),
         max_pdu_bytes=getattr(most, "maximum_length_received", None) or 0,
         wants_async=AsynchronousOperationsWindowNegotiation in user,
+        reports_commitments=_reports(content),
     )
 
 
@@ -125,6 +133,18 @@ def _plain(content: bytes, called: str, calling: str) -> bytes:
             user = {one: inner for one, inner in _items(value) if one in USED}
             parts.append(_item(kind, b"".join(_item(*pair) for pair in user.items())))
     return b"".join(parts)
+
+
+def _reports(content: bytes) -> bool:
+    """Tell whether the peer would be the provider of Storage Commitment; its items are bounded."""
+    roles = (
+        bytes(value)
+        for kind, user in _items(memoryview(content)[FIXED_BYTES:])
+        if kind == USER_ITEM
+        for one, value in _items(user)
+        if one == ROLE
+    )
+    return any(role.startswith(REPORTER) and role[len(REPORTER) + 1 :] == b"\1" for role in roles)
 
 
 def _syntaxes(items: list[tuple[int, memoryview]]) -> bytes:

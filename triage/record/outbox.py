@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 
 from db import lifecycle, outbox
 from db.audit import MAJOR, MINOR, SUCCESS, Entry, Event, record
+from db.commitments import DUE
 from db.engine import now
 from db.lifecycle import Claim
 from db.outbox import DEAD, GAVE_UP, QUEUED, REFUSED, SENT
@@ -19,24 +20,18 @@ from triage.finding import Document
 from triage.record.loads import has_newcomers
 from triage.record.rows import document_of
 
-SEND: Final = "send"
-COMMIT: Final = "commit"
-DUE: Final = "due"
-"""Of Storage Commitment: to be asked for."""
 LOOK_AGAIN: Final = timedelta(seconds=60)
 """Between two looks at a study whose documents are on their way: each settles it by itself."""
 
 
 @dataclass(frozen=True, slots=True)
 class Errand:
-    """One thing to do about one document at one destination."""
+    """One document to send to one destination."""
 
     outbox_id: int
     fence: int
     destination: str
     document: Document
-    task: str
-    """SEND or COMMIT."""
     in_doubt: bool = False
     """An earlier sending began and its answer is not known."""
 
@@ -66,21 +61,13 @@ class Terms:
 def claim_errand(
     session: Session, whose: ColumnElement[bool], *, owner: str, lease: timedelta
 ) -> Errand | None:
-    """Lease the next thing to do; a sending is in doubt from now until its answer is written."""
-    row = outbox.claim(session, whose, owner=owner, lease=lease)
+    """Lease the next document to send; it is in doubt from now until its answer is written."""
+    row = outbox.claim(session, whose & outbox.TO_SEND, owner=owner, lease=lease)
     if row is None:
         return None
-    errand = Errand(
-        outbox_id=row.id,
-        fence=row.fence,
-        destination=row.destination,
-        document=document_of(row),
-        task=SEND if row.state == QUEUED else COMMIT,
-        in_doubt=row.in_doubt,
-    )
-    if errand.task == SEND:
-        row.attempts += 1
-        row.in_doubt = True
+    errand = Errand(row.id, row.fence, row.destination, document_of(row), in_doubt=row.in_doubt)
+    row.attempts += 1
+    row.in_doubt = True
     session.flush()
     return errand
 

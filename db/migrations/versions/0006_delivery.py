@@ -56,7 +56,9 @@ def _commitment() -> None:
             ["outbox_id"], ["outbox.id"], name=op.f("fk_commitment_outbox_id_outbox")
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_commitment")),
-        sa.UniqueConstraint("transaction_uid", name=op.f("uq_commitment_transaction_uid")),
+        sa.UniqueConstraint(
+            "transaction_uid", "outbox_id", name=op.f("uq_commitment_transaction_uid_outbox_id")
+        ),
     )
     op.create_index(op.f("ix_commitment_outbox_id"), "commitment", ["outbox_id"])
 
