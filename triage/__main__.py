@@ -10,6 +10,7 @@ import typer
 
 from triage.commands import common
 from triage.commands.common import AsJson, Config, State
+from triage.commands.conformance import conformance
 from triage.commands.ups import app as ups_app
 from triage.errors import TriageError
 
@@ -35,6 +36,8 @@ for name, part in (
     ("ups", ups_app),
 ):
     app.add_typer(part, name=name)
+
+app.command()(conformance)
 
 Paths = Annotated[list[Path], typer.Argument(exists=True, help="Files or folders.")]
 To = Annotated[str, typer.Option("--to", metavar="AE@HOST:PORT", help="Where to send.")]
