@@ -121,6 +121,15 @@ class Mail(Common):
     ca_file: Path | None = None
 
 
+class Delivery(Frozen):
+    """What holds for all destinations."""
+
+    reject_superseded: bool = False
+    """Send a rejection note for the old report once the new one has arrived (IHE IOCM)."""
+    probe_every_s: PositiveFloat = 86_400.0
+    """How often each PACS is asked what it takes."""
+
+
 def _kind(value: Any) -> str:  # noqa: ANN401 - a mapping from YAML, or a destination
     if isinstance(value, dict):
         return str(value.get("kind", "dimse"))

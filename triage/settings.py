@@ -23,7 +23,7 @@ from pydantic_settings import (
     SettingsError,
 )
 
-from triage.destinations import Destinations
+from triage.destinations import Delivery, Destinations
 from triage.errors import ConfigError
 from triage.frozen import AETitle, Frozen, Port
 from triage.workflow import Feedback, Workflow
@@ -161,6 +161,7 @@ class Site(BaseSettings):
 
     listener: Listener = Listener()
     destinations: Destinations = ()
+    delivery: Delivery = Delivery()
     database: Database = Database()
     broker: Broker = Broker()
     work: Work = Work()

@@ -24,6 +24,7 @@ from triage.record.outbox import Answer, Errand, Terms
 from triage.settings import Settings, Work
 from workers.commitments import commit
 from workers.lease import owner
+from workers.notes import Notes, supersede
 from workers.steps import backoff
 
 SPARE_S: Final = 60.0
@@ -38,6 +39,7 @@ class Lane:
     def __init__(self, database: Database, settings: Settings, to: Destination) -> None:
         self._database = database
         self._work = settings.site.work
+        self._reject_superseded = settings.site.delivery.reject_superseded
         self._to = to
         self._whose = outbox.to(to.name)
 
@@ -52,6 +54,8 @@ class Lane:
         if errand is not None:
             answer = self._sent(errand)
             _save(self._database, errand, answer, self._terms(errand))
+            if self._reject_superseded:
+                supersede(self._database, errand)
             return True
         return isinstance(self._to, Dimse) and commit(self._database, self._to)
 
@@ -100,7 +104,11 @@ class Lanes:
     def __init__(self, database: Database, settings: Settings) -> None:
         self._pace = settings.site.work
         ways = [Lane(database, settings, one) for one in settings.site.destinations]
-        self._lanes: list[Lane | Nowhere] = [*ways, Nowhere(database, settings)]
+        self._lanes: list[Lane | Nowhere | Notes] = [
+            *ways,
+            Nowhere(database, settings),
+            Notes(database, settings),
+        ]
         self._stop = threading.Event()
         self._threads: list[threading.Thread] = []
 

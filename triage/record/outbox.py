@@ -88,8 +88,8 @@ def save_answer(session: Session, errand: Errand, answer: Answer, terms: Terms) 
     row.last_status = answer.status
     row.in_doubt = answer.in_doubt
     due_at = None
-    if row.state != QUEUED:
-        row.in_doubt = False  # withdrawn while it was on its way
+    if row.state != QUEUED:  # withdrawn while it was on its way
+        row.sent_at = None if answer.again or answer.refused else at
     elif answer.again:
         row.tries += 1
         row.last_error = answer.again

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
 from sqlalchemy.orm import Session
 
@@ -12,6 +13,9 @@ from db.tables import DecisionRow, DetectionRow, InstanceRow, OutboxRow, StudyRo
 from triage.finding import Decision, Detection, Document
 from triage.spool import stored_path
 from triage.study import InstanceRef, StudyRef
+
+NOTE: Final = "rejection_note"
+"""Kind of the documents that take others back."""
 
 
 def study_ref(
