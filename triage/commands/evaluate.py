@@ -57,7 +57,6 @@ def evaluate(folder: Path, question: Question, *, out: Path | None = None) -> Re
     """
     loaded = _load(folder)
     device = _to(loaded.detector, question.device)
-    recipe = _recipe(loaded)
     everything = read_pictures(question.data)
     tested = choose(everything, question)
     checked = require_unseen(loaded.card, [one for part in tested for one in part], everything)
@@ -66,6 +65,7 @@ def evaluate(folder: Path, question: Question, *, out: Path | None = None) -> Re
     seconds = 0.0
     with _bar(loaded.card.name, sum(map(len, tested))) as moved:
         for part, stratum in zip(tested, strata, strict=True):
+            recipe = _recipe(loaded, stratum)
             prepared = _prepare(part, recipe, moved)
             began = time.perf_counter()
             scored = score(loaded, prepared, moved)
@@ -157,9 +157,9 @@ def _to(detector: Detector, device: str) -> str:
     return device
 
 
-def _recipe(loaded: Artifact) -> Recipe:
+def _recipe(loaded: Artifact, stratum: str) -> Recipe:
     try:
-        return Recipe.model_validate(loaded.card.recipe)
+        return Recipe.model_validate(loaded.card.recipe_for((stratum,)))
     except ValidationError as why:
         first = why.errors(include_input=False, include_url=False)[0]
         field = ".".join(map(str, first["loc"]))

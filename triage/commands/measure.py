@@ -74,10 +74,10 @@ def _voxels(picture: Picture, recipe: "Recipe") -> Tensor:
             kept[key] = _read(picture, recipe)
         return kept[key]
     except OSError as why:
-        msg = f"{picture.path} is no picture that can be read ({type(why).__name__})"
+        said = f"is no picture that can be read ({type(why).__name__})"
     except NotEligible:
-        msg = f"{picture.path} has no contrast at all"
-    msg += "; mend it, or take its line out of split.csv"
+        said = "has no contrast at all"
+    msg = f"{picture.where}: {picture.path} {said}; mend it, or take the line out"
     raise ConfigError(msg)
 
 

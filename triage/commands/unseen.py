@@ -1,7 +1,6 @@
 """Whether a detector has seen the pictures it is to be measured on, as far as its card tells."""
 
-from collections.abc import Iterable, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 
 from models.artifact import Card, image_digest
 from triage.commands.training_plan import Picture
@@ -26,15 +25,14 @@ def require_unseen(
             "detector was trained on these pictures or patients is not known.",
         )
     used = frozenset(card.fingerprint.images)
-    seen = [one for one in tested if _digest(one.path) in used]
-    _refuse(seen, "was used to train or calibrate this detector", everything)
+    seen = [one for one in tested if _digest(one) in used]
+    _refuse(seen, "was used to train or calibrate this detector")
     tested_paths = {one.path for one in tested}
     others = [one for one in everything if one.path not in tested_paths]
-    persons = {one.patient for one in others if one.path.is_file() and _digest(one.path) in used}
+    persons = {one.patient for one in others if one.path.is_file() and _digest(one) in used}
     _refuse(
         [one for one in tested if one.patient in persons],
         "is of a patient whose other pictures were used to train or calibrate this detector",
-        everything,
     )
     return (
         f"No tested picture is among the {len(used)} that were trained or calibrated on "
@@ -44,25 +42,19 @@ def require_unseen(
     )
 
 
-def row(picture: Picture, everything: Iterable[Picture]) -> int:
-    """Give the line of split.csv that a picture stands in, the header being line 1."""
-    return 2 + [one.path for one in everything].index(picture.path)
-
-
-def _refuse(seen: Sequence[Picture], why: str, everything: Sequence[Picture]) -> None:
+def _refuse(seen: Sequence[Picture], why: str) -> None:
     if seen:
         first = seen[0]
         msg = (
-            f"split.csv line {row(first, everything)} ({first.path.name}) and "
-            f"{len(seen) - 1} more: the picture {why}; measure on a split that was not used, "
-            "or take these lines out"
+            f"{first.where} and {len(seen) - 1} more: the picture {why}; measure on a split that "
+            "was not used, or take these lines out"
         )
         raise ConfigError(msg)
 
 
-def _digest(path: Path) -> str:
+def _digest(one: Picture) -> str:
     try:
-        return image_digest(path.read_bytes())
+        return image_digest(one.path.read_bytes())
     except OSError as why:
-        msg = f"cannot read {path}: {why.strerror}; mend it, or take its line out of split.csv"
+        msg = f"{one.where}: cannot read {one.path}: {why.strerror}; mend it, or take the line out"
         raise ConfigError(msg) from None
