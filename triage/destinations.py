@@ -4,6 +4,7 @@ A destination without a ``kind`` is a PACS that takes C-STORE. Secrets are never
 configuration: a setting that ends in ``_file`` names a file of mode 0600 that holds one.
 """
 
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
@@ -128,6 +129,18 @@ class Delivery(Frozen):
     """Send a rejection note for the old report once the new one has arrived (IHE IOCM)."""
     probe_every_s: PositiveFloat = 86_400.0
     """How often each PACS is asked what it takes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Capability:
+    """What a destination said about one service, SOP class and transfer syntax."""
+
+    service: str
+    """tcp, echo, associate, find, commitment, store or query."""
+    sop_class_uid: str = ""
+    transfer_syntax_uid: str = ""
+    accepted: bool = field(default=False, kw_only=True)
+    detail: str = field(default="", kw_only=True)
 
 
 def _kind(value: Any) -> str:  # noqa: ANN401 - a mapping from YAML, or a destination

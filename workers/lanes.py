@@ -6,7 +6,7 @@ and takes the next. Any number of processes may have a lane to the same place: r
 
 import random
 import threading
-from collections.abc import Callable
+import time
 from datetime import timedelta
 from typing import Final
 
@@ -19,6 +19,7 @@ from db.lifecycle import StaleStudyError
 from triage import deliver, log
 from triage.destinations import Destination, Dimse
 from triage.errors import Broken, InDoubt, TryAgain
+from triage.record import capabilities
 from triage.record import outbox as record
 from triage.record.outbox import Answer, Errand, Terms
 from triage.settings import Settings, Work
@@ -29,6 +30,8 @@ from workers.steps import backoff
 
 SPARE_S: Final = 60.0
 """A lease outlasts the deadline, the start of a sending process and the writing of its answer."""
+LOOK_S: Final = 60.0
+"""Between two looks whether a destination is to be probed."""
 JITTER: Final = 0.1
 """Of a wait: destinations that failed together do not come back together."""
 
@@ -40,6 +43,7 @@ class Lane:
         self._database = database
         self._work = settings.site.work
         self._reject_superseded = settings.site.delivery.reject_superseded
+        self._probe_every = timedelta(seconds=settings.site.delivery.probe_every_s)
         self._to = to
         self._whose = outbox.to(to.name)
 
@@ -58,6 +62,16 @@ class Lane:
                 supersede(self._database, errand)
             return True
         return isinstance(self._to, Dimse) and commit(self._database, self._to)
+
+    def tend(self) -> None:
+        """Ask the destination what it can do, where that was long ago."""
+        with self._database.reading() as session:
+            if not capabilities.is_probe_due(session, self.name, self._probe_every):
+                return
+        found = deliver.capabilities(self._to)
+        with self._database.begin() as session:
+            capabilities.save_capabilities(session, self.name, found)
+        log.get().info("destination.probed", destination=self.name, services=len(found))
 
     def _sent(self, errand: Errand) -> Answer:
         try:
@@ -123,7 +137,7 @@ class Lanes:
         """Have each lane work in a thread of its own until ``stop``."""
         for lane in self._lanes:
             thread = threading.Thread(
-                target=_drive, args=(lane.step, lane.name, self._stop, self._pace), daemon=True
+                target=_drive, args=(lane, self._stop, self._pace), daemon=True
             )
             thread.start()
             self._threads.append(thread)
@@ -135,10 +149,14 @@ class Lanes:
             thread.join()
 
 
-def _drive(step: Callable[[], bool], name: str, stop: threading.Event, pace: Work) -> None:
+def _drive(lane: Lane | Nowhere | Notes, stop: threading.Event, pace: Work) -> None:
+    name, next_look = lane.name, 0.0
     while not stop.is_set():
         try:
-            done = step()
+            done = lane.step()
+            if not done and isinstance(lane, Lane) and time.monotonic() >= next_look:
+                next_look = time.monotonic() + LOOK_S
+                lane.tend()
         except DBAPIError as why:
             log.get().warning("database.error", lane=name, why=type(why).__name__)
             done = False

@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from triage.commitment import Promise
 from triage.deliver import wire
-from triage.destinations import Destination, Dimse
+from triage.destinations import Capability, Destination, Dimse
 from triage.errors import Broken, InDoubt, TryAgain
 from triage.finding import Document, Receipt
 
@@ -56,6 +56,15 @@ def commit(
     asked = {"do": "commit", "transaction_uid": transaction_uid, "objects": list(objects)}
     answer = sender(destination.name).ask(asked, destination)
     return tuple(Promise(*one) for one in answer["promises"])
+
+
+def capabilities(destination: Destination) -> tuple[Capability, ...]:
+    """Ask a destination what it can do; never raises for what it cannot."""
+    try:
+        answer = sender(destination.name).ask({"do": "probe"}, destination)
+    except TryAgain as why:
+        return (Capability("associate", accepted=False, detail=str(why)),)
+    return tuple(Capability(**one) for one in answer["found"])
 
 
 def warm(names: Iterable[str]) -> None:

@@ -11,7 +11,7 @@ import socket
 import sys
 import threading
 import time
-from dataclasses import astuple
+from dataclasses import asdict, astuple
 from typing import Any, Final
 
 from triage.deliver import commitment, transports, wire
@@ -64,6 +64,10 @@ def _done(request: dict[str, Any], content: bytes, to: Destination) -> dict[str,
         objects = [(str(one), str(other)) for one, other in request["objects"]]
         promised = commitment.commit(request["transaction_uid"], objects, to)
         return {"status": 0, "promises": [astuple(one) for one in promised]}
+    if request.get("do") == "probe":
+        from triage.deliver.probe import probe  # with every transport's library
+
+        return {"status": 0, "found": [asdict(one) for one in probe(to)]}
     transport = transports.load(to.kind)
     document = Document(content=content, **request["document"])
     if request.get("in_doubt") and transports.holds(transport, document, to):

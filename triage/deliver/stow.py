@@ -80,6 +80,19 @@ def holds(document: Document, to: Stow) -> bool:
     return document.sop_instance_uid in uids
 
 
+def query(to: Stow) -> None:
+    """Ask by QIDO-RS for a study that there is not: tells whether queries are answered at all.
+
+    Raises:
+        TryAgain: nobody answers.
+        Broken: the server answers no such query.
+    """
+    with _client(to) as http:
+        asked = {"StudyInstanceUID": "2.25.0", "limit": "1"}
+        answer = _asked(to, http, "GET", "studies", params=asked, headers={"Accept": JSON})
+    raise_for(answer.status_code, to.name)
+
+
 def _settled(status: int | None, http_status: int, document: Document, to: Stow) -> int:
     """Turn the status of the one object into its fate, as ``dimse`` does after a C-STORE."""
     if status is None:  # 409 without a reason: some servers mean that they have it

@@ -50,6 +50,7 @@ class Script:
     status: int = 200
     body: str = ""
     found: bool = False
+    query_status: int = 200
     hang_up: bool = False
     posts: list[tuple[str, bytes]] = field(default_factory=list)
     queries: list[str] = field(default_factory=list)
@@ -71,7 +72,7 @@ def scripted_http(script: Script, report: Document) -> Iterator[Stow]:
         def do_GET(self) -> None:
             script.queries.append(self.path)
             match = [{"00080018": {"vr": "UI", "Value": [report.sop_instance_uid]}}]
-            self._answer(200, json.dumps(match if script.found else []))
+            self._answer(script.query_status, json.dumps(match if script.found else []))
 
         def _answer(self, status: int, body: str) -> None:
             self.send_response(status)
