@@ -8,9 +8,10 @@ from typing import Annotated
 
 import typer
 
-from triage.commands import common
+from triage.commands import common, doors_delivery
 from triage.commands.common import AsJson, Config, State
 from triage.commands.conformance import conformance
+from triage.commands.study_text import study_text
 from triage.commands.ups import app as ups_app
 from triage.errors import TriageError
 
@@ -36,8 +37,10 @@ for name, part in (
     ("ups", ups_app),
 ):
     app.add_typer(part, name=name)
+doors_delivery.add_to(app, queue_app)
 
 app.command()(conformance)
+study_app.command("text")(study_text)
 
 Paths = Annotated[list[Path], typer.Argument(exists=True, help="Files or folders.")]
 To = Annotated[str, typer.Option("--to", metavar="AE@HOST:PORT", help="Where to send.")]
