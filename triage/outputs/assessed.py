@@ -8,6 +8,7 @@ from typing import Final
 
 import pydicom
 from pydicom.dataset import Dataset
+from pydicom.errors import InvalidDicomError
 
 from triage.finding import Document
 from triage.outputs.tidy import quiet
@@ -75,7 +76,10 @@ class Word:
 def tracked(report: Document) -> tuple[Tracked, ...]:
     """Give the findings of a report of ours, in its order; none of what is no report."""
     with quiet():
-        root = pydicom.dcmread(BytesIO(report.content), specific_tags=["ContentSequence"])
+        try:
+            root = pydicom.dcmread(BytesIO(report.content), specific_tags=["ContentSequence"])
+        except InvalidDicomError:
+            return ()
         return tuple(_tracked(group) for group in _groups(root, MAX_DEPTH))
 
 

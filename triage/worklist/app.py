@@ -14,7 +14,17 @@ from starlette.exceptions import HTTPException
 from db.engine import connect
 from triage.settings import Settings
 from triage.ups import web as ups
-from triage.worklist import api, context, guard, health, images, pages, passwords, signin
+from triage.worklist import (
+    api,
+    context,
+    feedback,
+    guard,
+    health,
+    images,
+    pages,
+    passwords,
+    signin,
+)
 from triage.worklist.headers import Gate
 from triage.worklist.images import Previews
 from triage.worklist.signin import Throttle
@@ -54,8 +64,8 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.context = context.build(settings, database)
     app.state.previews = previews
     app.state.throttle = Throttle()
-    for router in (health.router, signin.router, images.router, api.router, pages.router):
-        app.include_router(router)
+    for part in (health, signin, images, api, feedback, pages):
+        app.include_router(part.router)
     app.mount("/static", StaticFiles(directory=str(context.FOLDER / "static")))
     if settings.site.ups.manager.enabled:  # programs with tokens; no session opens it
         app.mount("/dicomweb", ups.app(database, settings.site.ups.manager))

@@ -12,7 +12,7 @@ from db.engine import now
 from db.listing import Clock, Listing, Order
 from db.tables import StudyRow
 from triage.errors import REASONS
-from triage.worklist import context, view
+from triage.worklist import context, feedback, said, view
 from triage.worklist.asked import Asked, asked, read, slug
 
 router = APIRouter()
@@ -79,6 +79,7 @@ def study(request: Request, study_id: StudyId, wanted: Wanted) -> Response:
         clock = here.clock(now(session))
         worklist = wanted.first().worklist(clock)
         before, behind = worklist.neighbours(session, detail.study)
+        words = said.panel(session, detail, context.viewer(request))
         context.audit_access(session, request, "study.seen", detail.study.study_instance_uid)
     current = [one for one in detail.reports if one.generation == detail.study.generation]
     values = {
@@ -91,6 +92,8 @@ def study(request: Request, study_id: StudyId, wanted: Wanted) -> Response:
         "behind": behind,
         "clock": clock,
         "wanted": wanted.first(),
+        "words": words,
+        "reason_choices": feedback.CHOICES,
     }
     return context.page(request, "study.html", values)
 

@@ -170,6 +170,8 @@ document.addEventListener("keydown", (event) => {
   } else if (!typing && keysOn() && event.key in KEYS) {
     event.preventDefault();
     KEYS[event.key]();
+  } else if (!typing && keysOn() && /^[a-z]$/.test(event.key) && !event.repeat) {
+    document.querySelector(`button[data-key="${event.key}"]`)?.click();
   }
 });
 

@@ -1,0 +1,71 @@
+"""The reader's buttons: agree, disagree, unsure, missed, and undo. Plain forms, one key each."""
+
+from typing import Annotated, Final
+
+from fastapi import APIRouter, Depends, Form, HTTPException, Path, Request
+from fastapi.responses import RedirectResponse, Response
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from db.tables import StudyRow
+from triage.outputs.assessed import REASONS
+from triage.worklist import context, said
+from triage.worklist.asked import Asked, asked
+from triage.worklist.said import NotSaid
+
+router = APIRouter()
+StudyId = Annotated[int, Path(ge=1, le=2**31 - 1)]
+Wanted = Annotated[Asked, Depends(asked)]
+Text = Annotated[str, Form(max_length=32)]
+STALE: Final = "The study has changed. Go back, reload and say it again."
+CHOICES: Final = tuple(REASONS.items())
+
+
+@router.post("/studies/{study_id}/feedback")
+def give(
+    request: Request,
+    study_id: StudyId,
+    wanted: Wanted,
+    verdict: Text,
+    finding: Text = "",
+    reason: Text = "",
+) -> Response:
+    """Write what the reader says of one finding, or of the study."""
+    here = context.of(request)
+    mode = here.settings.site.intended_use.mode
+    try:
+        with here.database.begin() as session:
+            study = _study(session, study_id)
+            words = (verdict, reason, finding)
+            said.say(session, study, context.viewer(request), words, mode=mode)
+    except NotSaid:
+        raise HTTPException(
+            400, "The study has changed. Go back, reload and say it again."
+        ) from None
+    except IntegrityError:
+        pass  # sent twice at once: the first of them was written
+    return _back(study_id, wanted)
+
+
+@router.post("/studies/{study_id}/feedback/undo")
+def undo(request: Request, study_id: StudyId, wanted: Wanted) -> Response:
+    """Take the reader's last word on the study back."""
+    here = context.of(request)
+    mode = here.settings.site.intended_use.mode
+    try:
+        with here.database.begin() as session:
+            said.undo(session, _study(session, study_id), context.viewer(request), mode=mode)
+    except IntegrityError:
+        pass  # undone twice at once
+    return _back(study_id, wanted)
+
+
+def _study(session: Session, study_id: int) -> StudyRow:
+    study = session.get(StudyRow, study_id)
+    if study is None:
+        raise HTTPException(404, "There is no such study.")
+    return study
+
+
+def _back(study_id: int, wanted: Asked) -> Response:
+    return RedirectResponse(f"/studies/{study_id}{wanted.query}", 303)
