@@ -155,7 +155,7 @@ def read_table(path: Path) -> Table:
 
 
 def cells(table: Table, size: str, only: Sequence[str] = ()) -> tuple[Cell, ...]:
-    """Give every cell, in each section the first seed first; with ``only``, of these rows.
+    """Give every cell, the first seed of all rows first; with ``only``, of these rows.
 
     Raises:
         ConfigError: there is no such size or row.
@@ -169,9 +169,8 @@ def cells(table: Table, size: str, only: Sequence[str] = ()) -> tuple[Cell, ...]
         raise ConfigError(msg)
     return tuple(
         _cell(table, size, row, on, seed)
-        for section in table.sections
         for seed in table.seeds
-        for row in section.rows
+        for row in table.rows()
         if row.name in only or not only
         for on in (table.sets if row.trained == "each" else (TOGETHER,))
     )
