@@ -69,6 +69,7 @@ def build(folder: Path, found: "Found", wanted: Wanted, settings: "Settings") ->
             if one.study_instance_uid not in wanted.abnormal
         ),
         wanted.shares,
+        facts["not_taken"],
     )
     write_atomically(folder / FACTS, json.dumps(facts, indent=1).encode())
     write_cohort(folder, list(_lines(candidates, placed, wanted)))

@@ -1,6 +1,7 @@
 """Where a cohort's studies come from: a folder of DICOM files, or the spool asked by a query."""
 
 import re
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -58,11 +59,7 @@ def in_folders(paths: Iterable[Path]) -> Found:
     groups: dict[str, dict[tuple[str, str], InstanceRef]] = {}
     strangers = 0
     for path in _files(paths):
-        try:
-            header, _ = read_header(path)
-            study, instance = text(header, "StudyInstanceUID"), text(header, "SOPInstanceUID")
-        except (CodedError, OSError):
-            study = instance = ""
+        study, instance = _uids(path)
         if not study or not instance:
             strangers += 1
             continue
@@ -73,6 +70,18 @@ def in_folders(paths: Iterable[Path]) -> Found:
         for number, (uid, instances) in enumerate(sorted(groups.items()), start=1)
     )
     return Found(studies, strangers)
+
+
+def _uids(path: Path) -> tuple[str, str]:
+    """Give the UIDs of study and instance; empty where the file is no DICOM."""
+    try:
+        with warnings.catch_warnings():
+            # pydicom's warnings quote values from data sets.
+            warnings.simplefilter("ignore")
+            header, _ = read_header(path)
+            return text(header, "StudyInstanceUID"), text(header, "SOPInstanceUID")
+    except (CodedError, OSError):
+        return "", ""
 
 
 def in_spool(database: "Database", spool: Path, query: Query, *, actor: str) -> Found:

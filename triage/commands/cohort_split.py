@@ -87,18 +87,23 @@ def place(candidates: Sequence[Candidate], abnormal: Iterable[str], shares: Shar
     )
 
 
-def refuse_empty(lines: Iterable[str], shares: Shares) -> None:
+def refuse_empty(lines: Iterable[str], shares: Shares, not_taken: Mapping[str, int]) -> None:
     """Refuse a cohort that cannot be trained on; ``lines`` are the healthy series' splits.
+
+    ``not_taken`` counts, by the code of their reason, the studies that gave no series.
 
     Raises:
         ConfigError: nobody learns, stops or calibrates.
     """
+    lines = list(lines)
     there = set(lines)
     wanted = [TRAIN, EARLY_STOP, CALIBRATION, *([TEST] if shares.test else [])]
     if empty := [name for name in wanted if name not in there]:
+        reasons = ", ".join(f"{number} {code}" for code, number in sorted(not_taken.items()))
         msg = (
-            f"no healthy series fell to {', '.join(empty)}: too few patients for these shares; "
-            "add studies, or raise --early-stop or --calibration"
+            f"no healthy series fell to {', '.join(empty)}: {len(lines)} are too few for these "
+            f"shares (studies not taken: {reasons or 'none'}); add studies, or raise --early-stop "
+            "or --calibration"
         )
         raise ConfigError(msg)
 

@@ -2,6 +2,8 @@
 
 import csv
 import json
+import shutil
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ from models import artifact
 from tests.builders import renamed, spooled
 from tests.triage.commands.cli import Answer, triage
 from tests.triage.commands.cohorts import SECRET, radiographs, saved, uids, volumes
+from tests.triage.files import bundled
 from triage.commands import cohort, cohort_sources
 from triage.commands.cohort_series import JOURNAL, Bench, Looked
 from triage.commands.cohort_split import Shares
@@ -352,6 +355,26 @@ def test_a_wrong_question_is_answered_with_the_fix(
     assert answer.code in (2, 3)
     assert message in " ".join(answer.err.replace("│", "").split())
     assert "John" not in answer.err
+
+
+def test_a_folder_of_all_sorts_is_told_apart_in_silence(
+    tmp_path: Path, site: dict[str, str], capfd: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "all sorts"
+    folder.mkdir()
+    for name in ("CT_small.dcm", "rtplan.dcm", "examples_ybr_color.dcm", "DICOMDIR"):
+        shutil.copy(bundled(name), folder)
+    odd = radiographs(1)[0]
+    odd.InstanceNumber = 1
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        odd.StudyInstanceUID = f"1.2.{SECRET}"
+        odd.save_as(folder / "odd.dcm", enforce_file_format=True)
+    answer = _build(tmp_path / "cohort", folder, "--all-normal", **site)
+    assert answer.code == 3
+    assert "1 are too few" in answer.err
+    assert "2 no-route" in answer.err
+    assert SECRET not in answer.err + "".join(capfd.readouterr())
 
 
 def test_a_cohort_is_not_written_over(built: Path) -> None:
