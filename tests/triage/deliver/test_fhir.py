@@ -1,7 +1,11 @@
 """FHIR transactions: all or nothing, and nothing twice."""
 
 import json
+import socket
+import threading
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -110,3 +114,35 @@ def test_a_token_is_read_from_its_file_at_each_use(bundle: Document, tmp_path: P
         fhir.store(bundle, to)
     given = [one.headers["authorization"] for one in script.arrived]
     assert given == ["Bearer first", "Bearer second"]
+
+
+def test_a_server_that_drips_its_answer_costs_no_more_than_the_deadline(
+    bundle: Document, sender: Sender
+) -> None:
+    with server(Server()) as well:
+        sender.send(bundle, well)
+    with dripping() as port:
+        to = Fhir(name="fhir", url=f"http://127.0.0.1:{port}", deadline_s=1.5)
+        begin = time.monotonic()
+        with pytest.raises(InDoubt, match="the sending process was ended"):
+            sender.send(bundle, to)
+        assert time.monotonic() - begin < 3.0
+
+
+@contextmanager
+def dripping() -> Iterator[int]:
+    """Run a server that never is silent for long, and never done."""
+    stopped = threading.Event()
+
+    def serve(listening: socket.socket) -> None:
+        with suppress(OSError), listening.accept()[0] as peer:
+            peer.sendall(b"HTTP/1.1 200 OK\r\n")
+            while not stopped.wait(0.2):
+                peer.sendall(b"X-Drip: 1\r\n")
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        thread = threading.Thread(target=serve, args=(listening,), daemon=True)
+        thread.start()
+        yield listening.getsockname()[1]
+        stopped.set()
+        thread.join(5)

@@ -1,10 +1,12 @@
 """An interface engine: hl7's own MLLP server in a thread, acknowledging by script."""
 
 import asyncio
+import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import hl7
 from hl7.mllp import HL7StreamReader, HL7StreamWriter, start_hl7_server
@@ -64,10 +66,12 @@ def acknowledgement(content: bytes, answer: str) -> bytes:
 
 
 @contextmanager
-def engine(script: Engine, **changes: object) -> Iterator[Mllp]:
-    """Run it; gives it as a destination."""
+def engine(
+    script: Engine, tls: tuple[Path, Path] | None = None, **changes: object
+) -> Iterator[Mllp]:
+    """Run it, over TLS by a certificate and its key; gives it as a destination."""
     loop = asyncio.new_event_loop()
-    server = loop.run_until_complete(_started(script))
+    server = loop.run_until_complete(_started(script, tls))
     port = server.sockets[0].getsockname()[1]
     thread = threading.Thread(target=loop.run_forever, daemon=True)
     thread.start()
@@ -81,8 +85,12 @@ def engine(script: Engine, **changes: object) -> Iterator[Mllp]:
         loop.close()
 
 
-async def _started(script: Engine) -> asyncio.Server:
-    server = await start_hl7_server(script.serve, "127.0.0.1", 0)
+async def _started(script: Engine, tls: tuple[Path, Path] | None) -> asyncio.Server:
+    context = None
+    if tls is not None:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(*tls)
+    server = await start_hl7_server(script.serve, "127.0.0.1", 0, ssl=context)
     assert isinstance(server, asyncio.Server)
     return server
 
