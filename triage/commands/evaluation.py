@@ -9,14 +9,24 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from models import metrics
 from models.artifact import Figure
 from models.baselines import baselines
-from models.metrics import Index, Measure
+from models.bootstrap import (
+    CONFIDENCE,
+    Bools,
+    Floats,
+    Measure,
+    accuracy_of,
+    auroc_of,
+    average_precision_of,
+    bootstrap,
+    f1_of,
+    sensitivity_of,
+)
+from models.metrics import share_flagged
 from triage.commands.measure import BATCH, Prepared
 from triage.frozen import Frozen
 
@@ -25,8 +35,6 @@ if TYPE_CHECKING:
     from models.calibrate import Calibration
 
 SPECIFICITIES: Final = (0.9, 0.95)
-Floats = npt.NDArray[np.float64]
-Bools = npt.NDArray[np.bool_]
 
 
 class Result(Frozen):
@@ -135,7 +143,7 @@ def judge(
     abnormal, pictures = scored.abnormal, scored.prepared.pictures
     persons = [picture.patient for picture in pictures]
     p_values = np.asarray([calibration.p_value(one, (stratum,)).p for one in scored.scores])
-    figures = metrics.bootstrap(_measures(scored, p_values <= alpha), abnormal, persons)
+    figures = bootstrap(_measures(scored, p_values <= alpha), abnormal, persons)
     return Result(
         subset=pictures[0].subset,
         splits=tuple(sorted({picture.split for picture in pictures})),
@@ -146,14 +154,14 @@ def judge(
         calibrated_on=len(calibration.strata[stratum]),
         alpha=alpha,
         threshold=threshold(calibration, stratum, alpha),
-        confidence=metrics.CONFIDENCE,
+        confidence=CONFIDENCE,
         auroc=figures["auroc"],
         average_precision=figures["average precision"],
         sensitivity_at_specificity={f"{one:.2f}": figures[f"at {one}"] for one in SPECIFICITIES},
         f1=figures["f1"],
         accuracy=figures["accuracy"],
-        sensitivity=metrics.share_flagged(p_values[abnormal], alpha),
-        false_flags=metrics.share_flagged(p_values[~abnormal], alpha),
+        sensitivity=share_flagged(p_values[abnormal], alpha),
+        false_flags=share_flagged(p_values[~abnormal], alpha),
         others={name: figures[f"other {name}"] for name in scored.others},
         baselines=dict(trivial),
     )
@@ -179,23 +187,12 @@ def trivial_scores(tested: Prepared, train: Tensor | None) -> dict[str, float]:
 
 
 def _measures(scored: Scored, flagged: Bools) -> dict[str, Measure]:
-    abnormal = scored.abnormal
-
-    def of(scores: Floats, measure: Callable[[Floats, Floats], float]) -> Measure:
-        def taken(chosen: Index) -> float:
-            sick = abnormal[chosen]
-            return measure(scores[chosen[~sick]], scores[chosen[sick]])
-
-        return taken
-
-    def at(specificity: float) -> Callable[[Floats, Floats], float]:
-        return lambda healthy, sick: metrics.sensitivity_at(specificity, healthy, sick)
-
+    sick, raw = scored.abnormal, scored.scores
     return {
-        "auroc": of(scored.scores, metrics.auroc),
-        "average precision": of(scored.scores, metrics.average_precision),
-        **{f"at {one}": of(scored.scores, at(one)) for one in SPECIFICITIES},
-        "f1": lambda chosen: metrics.f1(flagged[chosen], abnormal[chosen]),
-        "accuracy": lambda chosen: metrics.accuracy(flagged[chosen], abnormal[chosen]),
-        **{f"other {name}": of(values, metrics.auroc) for name, values in scored.others.items()},
+        "auroc": auroc_of(raw, sick),
+        "average precision": average_precision_of(raw, sick),
+        **{f"at {one}": sensitivity_of(one, raw, sick) for one in SPECIFICITIES},
+        "f1": f1_of(flagged, sick),
+        "accuracy": accuracy_of(flagged, sick),
+        **{f"other {name}": auroc_of(values, sick) for name, values in scored.others.items()},
     }
