@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 from db.outbox import WITHDRAWN
 from db.tables import GenerationMemberRow, GenerationRow, InstanceRow, OutboxRow, StudyRow
 from triage.finding import Document
-from triage.record.rows import NOTE, document_of, study_ref
+from triage.record.rows import ABOUT_REPORTS, document_of, study_ref
 from triage.study import StudyRef
 
 
@@ -47,7 +47,7 @@ def load_former_reports(session: Session, study_id: int) -> tuple[Document, ...]
     rows = session.scalars(
         select(OutboxRow)
         .where(OutboxRow.study_id == study_id, OutboxRow.generation <= study.generation)
-        .where(OutboxRow.kind != NOTE, OutboxRow.state != WITHDRAWN)
+        .where(OutboxRow.kind.not_in(ABOUT_REPORTS), OutboxRow.state != WITHDRAWN)
         .order_by(OutboxRow.generation.desc(), OutboxRow.id)
     ).all()
     latest = [row for row in rows if row.generation == rows[0].generation]

@@ -17,7 +17,7 @@ from db.tables import OutboxRow, StudyRow
 from triage.errors import TriageError
 from triage.finding import Document
 from triage.record.outbox import settle
-from triage.record.rows import NOTE, document_of, outbox_row
+from triage.record.rows import ABOUT_REPORTS, document_of, outbox_row
 
 SUPERSEDED: Final = "superseded"
 NOBODY_HAD_IT: Final = ""
@@ -81,7 +81,7 @@ def withdraw(
     rows = session.scalars(
         select(OutboxRow)
         .where(OutboxRow.study_id == study_id, OutboxRow.generation == number)
-        .where(OutboxRow.kind != NOTE, OutboxRow.state != WITHDRAWN)
+        .where(OutboxRow.kind.not_in(ABOUT_REPORTS), OutboxRow.state != WITHDRAWN)
         .with_for_update()
     ).all()
     if not rows:
@@ -116,7 +116,7 @@ def supersede(session: Session, study_id: int, actor: str) -> int:
     older = session.scalars(
         select(OutboxRow.generation)
         .where(OutboxRow.study_id == study_id, OutboxRow.generation < study.generation)
-        .where(OutboxRow.kind != NOTE, OutboxRow.state == SENT)
+        .where(OutboxRow.kind.not_in(ABOUT_REPORTS), OutboxRow.state == SENT)
         .distinct()
     ).all()
     return sum(withdraw(session, study_id, SUPERSEDED, Who(actor), generation=one) for one in older)
@@ -207,7 +207,7 @@ def _was_sent(session: Session, study: StudyRow) -> bool:
     latest = (
         select(OutboxRow.id)
         .where(OutboxRow.study_id == study.id, OutboxRow.generation == study.generation)
-        .where(OutboxRow.state == SENT, OutboxRow.kind != NOTE)
+        .where(OutboxRow.state == SENT, OutboxRow.kind.not_in(ABOUT_REPORTS))
         .limit(1)
     )
     return session.scalar(latest) is not None
