@@ -11,6 +11,7 @@ import typer
 from triage.commands import common, doors_delivery
 from triage.commands.common import AsJson, Config, State
 from triage.commands.conformance import conformance
+from triage.commands.feedback import app as feedback_app
 from triage.commands.study_text import study_text
 from triage.commands.ups import app as ups_app
 from triage.errors import TriageError
@@ -35,6 +36,7 @@ for name, part in (
     ("cohort", cohort_app),
     ("config", config_app),
     ("ups", ups_app),
+    ("feedback", feedback_app),
 ):
     app.add_typer(part, name=name)
 doors_delivery.add_to(app, queue_app)

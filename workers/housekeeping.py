@@ -16,6 +16,10 @@ def keep(database: Database, settings: Settings) -> None:
     """Do one round. Every part is harmless when another process does it too."""
     free_the_dead(database)
     bury(database, settings.site.work.max_attempts)
+    if settings.site.feedback.destinations:
+        from workers.feedback import queue_settled  # it builds DICOM: only where it is asked for
+
+        queue_settled(database, settings)
     seal(database)
 
 
