@@ -15,9 +15,9 @@ from triage.spool import stored_path
 from triage.study import InstanceRef, StudyRef
 
 NOTE: Final = "rejection_note"
+"""Kind of the documents that take others back."""
 ABOUT_REPORTS: Final = (NOTE, "feedback_report")
 """Kinds that speak about reports of ours: no later report supersedes them, none is withdrawn."""
-"""Kind of the documents that take others back."""
 
 
 def study_ref(
