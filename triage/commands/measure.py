@@ -16,7 +16,8 @@ from torch import Tensor
 
 from models.artifact import Evaluation
 from models.baselines import baselines
-from models.metrics import CONFIDENCE, auroc_interval, share_flagged
+from models.bootstrap import CONFIDENCE
+from models.metrics import auroc_interval, share_flagged
 from triage.commands.training_plan import Picture
 from triage.errors import ConfigError, NotEligible
 from triage.preprocess.pipeline import prepare_image
