@@ -18,6 +18,8 @@ def _head(card: Card) -> Iterator[str]:
     yield ""
     yield f"Family `{card.family}`, parameters `{json.dumps(card.params)}`."
     yield f"Pixels prepared by the recipe `{card.recipe['name']}`."
+    for stratum, recipe in card.recipes.items():
+        yield f"Those of {stratum} by the recipe `{recipe['name']}`."
     yield ""
 
 
@@ -35,7 +37,8 @@ def _training(card: Card) -> Iterator[str]:
     yield ""
     yield (
         f"Seed {print_.seed}; {print_.epochs} epochs, the weights of epoch {print_.best_epoch} "
-        "kept (lowest held-out loss on healthy images; no label chose anything)."
+        "kept (lowest held-out loss on healthy images, or the last epoch of a stage that watches "
+        "none; no label chose anything)."
     )
     yield ""
 
