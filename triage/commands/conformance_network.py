@@ -14,7 +14,9 @@ from pynetdicom import build_context
 
 from triage import commitment, dimse
 from triage.commands.conformance_objects import Made
+from triage.deliver import probe
 from triage.destinations import Dimse
+from triage.outputs import feedback_report, rejection_note
 from triage.receive.negotiation import APPLICATION_CONTEXT, STORAGE, accepted, negotiate
 from triage.receive.request import AssociateRequest
 from triage.settings import Settings
@@ -66,7 +68,12 @@ def entities(settings: Settings, made: Mapping[str, Made]) -> list[Entity]:
     """Give every application entity that the configuration has."""
     site = settings.site
     found = [listener(settings)]
-    found += [sender(one, made) for one in site.destinations if isinstance(one, Dimse)]
+    readers = site.feedback.destinations
+    found += [
+        sender(one, made, readers=one.name in readers)
+        for one in site.destinations
+        if isinstance(one, Dimse)
+    ]
     if site.ups.manager.enabled:
         found.append(manager(site.ups.manager))
     performer = site.ups.performer
@@ -106,15 +113,15 @@ def listener(settings: Settings) -> Entity:
     )
 
 
-def sender(to: Dimse, made: Mapping[str, Made]) -> Entity:
-    """Describe how results go to one PACS."""
-    stored = [(kind, made[kind]) for kind in to.outputs if kind in made]
+def sender(to: Dimse, made: Mapping[str, Made], *, readers: bool = False) -> Entity:
+    """Describe how results go to one PACS; ``readers``: what readers say of them, too."""
+    kinds = (*to.outputs, rejection_note.KIND, *([feedback_report.KIND] if readers else []))
+    stored = [(kind, made[kind]) for kind in kinds if kind in made]
+    pairs = [(one.document.sop_class_uid, one.transfer_syntax_uid) for _, one in stored]
     services = [
-        *_proposed(
-            [(one.document.sop_class_uid, one.transfer_syntax_uid) for _, one in stored],
-            "C-STORE",
-        ),
+        *_proposed(pairs, "C-STORE"),
         *_proposed([(dimse.STUDY_ROOT_FIND, ImplicitVRLittleEndian)], "C-FIND of one instance"),
+        *_probing(),
     ]
     if to.commitment:
         asked = [(commitment.SOP_CLASS, ExplicitVRLittleEndian)]
@@ -187,6 +194,16 @@ def _ear(ae_title: str, where: str) -> Entity:
         accepts=(Service(words.EVENT, both, "SCU", "N-EVENT-REPORT"),),
         policies={"associations at a time": str(events.MAX_ASSOCIATIONS)},
     )
+
+
+def _probing() -> list[Service]:
+    """Give what is proposed to find out what a PACS takes (``triage.deliver.probe``)."""
+    stores = [(str(one), str(syntax)) for one in probe.STORES for syntax in probe.SYNTAXES]
+    asked = [*stores, (commitment.SOP_CLASS, str(ImplicitVRLittleEndian))]
+    return [
+        *_proposed([(dimse.VERIFICATION, ImplicitVRLittleEndian)], "C-ECHO"),
+        *_proposed(asked, "only proposed, to learn what is accepted"),
+    ]
 
 
 def _outgoing(deadline_s: float) -> dict[str, str]:

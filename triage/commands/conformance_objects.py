@@ -24,8 +24,10 @@ from triage import maps, outputs
 from triage.assemble import read
 from triage.errors import TriageError
 from triage.finding import Assessment, Calibration, Decision, Detection, Detector, Document, Outcome
-from triage.outputs import codes, rejection_note
+from triage.outputs import codes, feedback_report, feedback_tree, rejection_note
+from triage.outputs.assessed import REASONS, Verdict, Word, tracked
 from triage.outputs.context import ReportContext
+from triage.outputs.feedback_report import Reader
 from triage.settings import Settings
 from triage.spool import digest
 from triage.study import InstanceRef, Study, StudyRef
@@ -65,11 +67,15 @@ def specimens(settings: Settings) -> dict[str, Made]:
             except TriageError:  # not in this mode
                 continue
             found[kind] = _made(document)
-    reports = [one.document for one in found.values() if one.data_set is not None]
-    if reports:
+    if "structured_report" in found:
+        report = found["structured_report"].document
         title = next(iter(rejection_note.TITLES))
-        note = rejection_note.build(reports[:1], title, "Made up", context)
+        note = rejection_note.build([report], title, "Made up", context)
         found[rejection_note.KIND] = _made(note)
+        words = [Word(Verdict.AGREE, "", one.tracking_uid) for one in tracked(report)]
+        reader = Reader("example", context.now, 1)
+        said = feedback_report.build(words, reader, report, context)
+        found[feedback_report.KIND] = _made(said)
     return found
 
 
@@ -103,9 +109,9 @@ def schemes(data_set: Dataset) -> list[str]:
 
 
 def private_codes() -> list[Code]:
-    """Give every code of our own scheme, by the tables of ``triage.outputs.codes``."""
-    found: dict[str, Code] = {}
-    for value in vars(codes).values():
+    """Give every code of our own scheme, by the tables that the objects are written from."""
+    found = {word.upper(): Code(word.upper(), codes.SCHEME, said) for word, said in REASONS.items()}
+    for value in (*vars(codes).values(), *vars(feedback_tree).values()):
         members = value.values() if isinstance(value, Mapping) else [value]
         for code in members:
             if isinstance(code, Code) and code.scheme_designator == codes.SCHEME:

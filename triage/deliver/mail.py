@@ -15,12 +15,13 @@ from triage.finding import Document
 
 SHARE: Final = 0.9
 """Of the deadline: so the sending process need not be ended for a server that is silent."""
+STORED: Final = 0
 _TRANSIENT: Final = 400
 _PERMANENT: Final = 500
 
 
 def store(document: Document, to: Mail) -> int:
-    """Send the message; gives SMTP's reply code.
+    """Send the message; gives 0.
 
     Raises:
         InDoubt: the message left, and no reply came.
@@ -44,7 +45,7 @@ def store(document: Document, to: Mail) -> int:
         _settle(code, to)
         with contextlib.suppress(smtplib.SMTPException, OSError):
             server.quit()
-    return code
+    return STORED
 
 
 @contextlib.contextmanager
@@ -65,7 +66,7 @@ def _connected(to: Mail) -> Iterator[smtplib.SMTP]:
     except smtplib.SMTPResponseException as why:
         code = int(why.smtp_code)
         msg = f"{to.name} answered {code}"
-        raise TryAgain(msg, status=code) from None
+        raise TryAgain(msg) from None
     except (smtplib.SMTPException, OSError) as why:
         msg = f"{to.name}: no SMTP with {to.host}:{to.port} ({type(why).__name__})"
         raise TryAgain(msg) from None
@@ -83,10 +84,10 @@ def _settle(code: int, to: Mail) -> None:
     """Sort a reply: 2yz taken, 4yz later, 5yz never (RFC 5321 4.2.1)."""
     if code >= _PERMANENT:
         detail = f"{to.name} answered {code} to the message"
-        raise Broken(code="refused", detail=detail, status=code)
+        raise Broken(code="refused", detail=detail)
     if code >= _TRANSIENT:
         msg = f"{to.name} answered {code}; it may take it later"
-        raise TryAgain(msg, status=code)
+        raise TryAgain(msg)
 
 
 def _addressed(content: bytes, to: Mail) -> bytes:

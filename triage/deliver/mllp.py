@@ -108,8 +108,8 @@ def _fate(answer: bytes, control_id: str, to: Mllp) -> int:
         words = f"{words}, {error} {_MEANING[error]}"
     rejected = code in _REJECTED and error is None
     if rejected or (error is not None and error <= _LAST_OF_FORM):
-        raise Broken(code="refused", detail=words, status=error)
-    raise TryAgain(words, status=error)
+        raise Broken(code="refused", detail=words)
+    raise TryAgain(words)
 
 
 def _error(ack: hl7.Message) -> int | None:

@@ -39,8 +39,8 @@ def sender() -> Iterator[Sender]:
 def test_it_arrives_at_every_reader(document: Document, sender: Sender) -> None:
     script = Office()
     with office(script) as to:
-        assert sender.send(document, to) == 250
-        assert sender.send(document, to) == 250
+        assert sender.send(document, to) == 0
+        assert sender.send(document, to) == 0
     (envelope, again) = script.arrived
     assert envelope == again
     assert envelope[:2] == (SENDER, READERS)
@@ -85,7 +85,7 @@ def test_it_goes_encrypted_and_signed_in(
     script = Office(password="correct horse")
     given = {"ca_file": tls[0], "user": "triage", "password_file": path, "deadline_s": 2.0}
     with office(script, tls, **given) as to:
-        assert mail.store(document, to) == 250
+        assert mail.store(document, to) == 0
         assert script.encrypted
         path.write_text("wrong")
         with pytest.raises(TryAgain):

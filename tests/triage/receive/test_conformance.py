@@ -28,7 +28,7 @@ from triage.commands.conformance_network import (
     transfer_syntaxes,
 )
 from triage.commands.conformance_objects import Made, specimens
-from triage.deliver import dicom
+from triage.deliver import dicom, probe
 from triage.settings import Settings
 from triage.ups.scp import Scp
 from triage.workflow import WorkManager, WorkPeer
@@ -142,13 +142,15 @@ def test_the_listener_keeps_the_policies_that_are_stated(stated: Entity, start: 
 )
 def test_a_pacs_is_proposed_what_is_stated(kinds: tuple[str, ...], made: dict[str, Made]) -> None:
     script = Scripted()
-    classes = tuple(made[kind].document.sop_class_uid for kind in kinds)
+    sent = (*kinds, "rejection_note")
+    classes = tuple(dict.fromkeys(made[kind].document.sop_class_uid for kind in sent))
     with scripted(script, storage=classes) as peer:
         to = destination(peer.port, peer.ae_title, outputs=kinds)
         said = sender(to, made)
-        for kind in kinds:
+        for kind in sent:
             assert dicom.store(made[kind].document, to) == 0
         assert dicom.holds(made[kinds[0]].document, to)
+        probe.probe(to)
     proposed = {pair for contexts in script.requested for pair in contexts}
     assert proposed == {
         f"{one.sop_class_uid} {syntax}"
