@@ -7,6 +7,7 @@ from typing import Final, TypeVar
 from sqlalchemy import Select, distinct, func, or_, select
 from sqlalchemy.orm import Session, defer
 
+from db.delivery import WithdrawalRow
 from db.listing import WORKING, Clock, Listing
 from db.remarks import ReadingRow, WarningRow
 from db.tables import (
@@ -42,6 +43,7 @@ class Detail:
     transitions: tuple[TransitionRow, ...]
     warnings: tuple[WarningRow, ...]
     """Of the study's current generation."""
+    withdrawals: tuple[WithdrawalRow, ...]
     readings: Mapping[int, tuple[ReadingRow, ...]]
     """By detection: what it said beside its score."""
 
@@ -162,6 +164,13 @@ def detail(session: Session, study_id: int) -> Detail | None:
                 select(TransitionRow)
                 .where(TransitionRow.study_id == study_id)
                 .order_by(TransitionRow.id.desc())
+            )
+        ),
+        withdrawals=tuple(
+            session.scalars(
+                select(WithdrawalRow)
+                .where(WithdrawalRow.study_id == study_id)
+                .order_by(WithdrawalRow.id.desc())
             )
         ),
         warnings=warnings(session, [study_id]).get(study_id, ()),

@@ -76,7 +76,10 @@ def withdraw(
     Raises:
         NothingToWithdraw: there is none.
     """
-    study = session.scalars(select(StudyRow).where(StudyRow.id == study_id).with_for_update()).one()
+    study = session.scalar(select(StudyRow).where(StudyRow.id == study_id).with_for_update())
+    if study is None:
+        msg = f"there is no study {study_id}"
+        raise NothingToWithdraw(msg)
     number = study.generation if generation is None else generation
     rows = session.scalars(
         select(OutboxRow)

@@ -17,6 +17,7 @@ from triage.ups import web as ups
 from triage.worklist import (
     api,
     context,
+    deliveries,
     feedback,
     guard,
     health,
@@ -64,7 +65,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.context = context.build(settings, database)
     app.state.previews = previews
     app.state.throttle = Throttle()
-    for part in (health, signin, images, api, feedback, pages):
+    for part in (health, signin, images, api, feedback, deliveries, pages):
         app.include_router(part.router)
     app.mount("/static", StaticFiles(directory=str(context.FOLDER / "static")))
     if settings.site.ups.manager.enabled:  # programs with tokens; no session opens it

@@ -11,7 +11,7 @@ from fastapi.responses import HTMLResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from sqlalchemy.orm import Session
 
-from db.audit import SUCCESS, Entry, Event, record
+from db.audit import SERIOUS, SUCCESS, Entry, Event, record
 from db.engine import Database
 from db.listing import Clock
 from triage.settings import Settings
@@ -105,6 +105,16 @@ def audit_access(session: Session, request: Request, kind: str, study_uid: str) 
         actor_role=who.role, network_address=address(request), object_type="study",
         object_id=study_uid,
         detail={"mode": of(request).settings.site.intended_use.mode},
+    )  # fmt: skip
+    record(session, entry)
+
+
+def audit_refusal(session: Session, request: Request, kind: str) -> None:
+    """Note that a person asked for what their role may not do (DCM 110113)."""
+    who = viewer(request)
+    entry = Entry(
+        event=Event.SECURITY_ALERT, kind=kind, outcome=SERIOUS, actor=who.name,
+        actor_role=who.role, network_address=address(request), object_type="worklist",
     )  # fmt: skip
     record(session, entry)
 

@@ -11,8 +11,9 @@ from db import queries
 from db.engine import now
 from db.listing import Clock, Listing, Order
 from db.tables import StudyRow
+from triage.deliver.meanings import label, meaning
 from triage.errors import REASONS
-from triage.worklist import context, feedback, said, view
+from triage.worklist import context, deliveries, feedback, said, view
 from triage.worklist.asked import Asked, asked, read, slug
 
 router = APIRouter()
@@ -94,6 +95,11 @@ def study(request: Request, study_id: StudyId, wanted: Wanted) -> Response:
         "wanted": wanted.first(),
         "words": words,
         "reason_choices": feedback.CHOICES,
+        "withdraw_choices": deliveries.CHOICES if deliveries.may_withdraw(request) else (),
+        "may_resend": deliveries.may_resend(request),
+        "meaning": meaning,
+        "withdrawal_words": deliveries.words,
+        "label": label,
     }
     return context.page(request, "study.html", values)
 

@@ -122,16 +122,18 @@ def row(
 
 
 def report(study: StudyRow, reports: Sequence[OutboxRow]) -> Report:
-    """Say where the study's reports are."""
-    refused = sum(one.state == "refused" for one in reports)
+    """Say where the study's reports are; "sent" is not yet "committed"."""
+    refused = sum(one.state in {"refused", "gave-up"} for one in reports)
     queued = [one for one in reports if one.state == "queued"]
+    if any(one.state == "withdrawn" for one in reports):
+        return Report("refused", "withdrawn", _destinations(reports))
     if refused:
         return Report("refused", "refused", f"{refused} of {len(reports)} destinations")
     if queued:
         attempts = max(one.attempts for one in queued)
         return Report("waiting", "waiting", f"{attempts} attempts" if attempts else "")
     if reports:
-        return Report("sent", "sent", _destinations(reports))
+        return _arrived(reports)
     return Report("none", NO_REPORTS.get(study.outcome, "none"))
 
 
@@ -159,6 +161,16 @@ def _problem(study: StudyRow) -> str:
     detail = study.reason_detail or ""
     stopped = study.outcome in {Outcome.HELD, Outcome.FAILED}
     return f"{mark(study).word}: {detail}" if stopped and detail not in study.sentence else ""
+
+
+def _arrived(reports: Sequence[OutboxRow]) -> Report:
+    """Say "committed" only where every PACS that was asked has promised."""
+    asked = [one for one in reports if one.commitment]
+    unkept = sum(one.commitment in {"denied", "overdue"} for one in asked)
+    if unkept:
+        return Report("refused", "not committed", f"{unkept} of {len(reports)} destinations")
+    all_kept = asked and all(one.committed_at for one in asked)
+    return Report("sent", "committed" if all_kept else "sent", _destinations(reports))
 
 
 def _destinations(reports: Sequence[OutboxRow]) -> str:

@@ -1,0 +1,96 @@
+"""What destinations would not take, sending it again, and taking a report back: for admins."""
+
+from typing import Annotated, Final
+
+from fastapi import APIRouter, Form, HTTPException, Path, Request
+from fastapi.responses import RedirectResponse, Response
+
+from triage.deliver.meanings import fix, label, meaning
+from triage.errors import TriageError
+from triage.record import letters, withdrawals
+from triage.record.withdrawals import REASONS, SUPERSEDED, Who
+from triage.worklist import context
+from triage.worklist.auth import ADMIN
+
+router = APIRouter()
+MAY_DELIVER: Final = frozenset({ADMIN})
+"""Roles that may resend."""
+MAY_WITHDRAW: Final = frozenset({ADMIN, "radiologist"})
+CHOICES: Final = tuple(
+    (code, reason.words) for code, reason in REASONS.items() if code != SUPERSEDED
+)
+Number = Annotated[int, Path(ge=1, le=2**31 - 1)]
+Text = Annotated[str, Form(max_length=32)]
+
+
+@router.get("/deliveries")
+def deliveries(request: Request) -> Response:
+    """Show the documents with which only a person gets further."""
+    with context.of(request).database.begin() as session:
+        found = letters.dead_letters(session)
+        context.audit_query(session, request, "deliveries.list", {"count": len(found)})
+    values = {
+        "letters": found, "full": len(found) == letters.MOST, "meaning": meaning, "fix": fix,
+        "label": label, "may_resend": _role(request) in MAY_DELIVER,
+    }  # fmt: skip
+    return context.page(request, "deliveries.html", values)
+
+
+@router.post("/deliveries/{outbox_id}/resend")
+def resend(request: Request, outbox_id: Number, study: Text = "") -> Response:
+    """Have one document sent again, audited."""
+    _allow(request, MAY_DELIVER)
+    try:
+        with context.of(request).database.begin() as session:
+            letters.resend(session, [outbox_id], _who(request))
+    except TriageError:
+        raise HTTPException(404, "There is nothing to send again.") from None
+    back = f"/studies/{int(study)}" if study.isdecimal() else "/deliveries"
+    return RedirectResponse(back, 303)
+
+
+@router.post("/studies/{study_id}/withdraw")
+def withdraw(request: Request, study_id: Number, reason: Text) -> Response:
+    """Take the study's latest report back, with its reason, audited."""
+    _allow(request, MAY_WITHDRAW)
+    if reason not in dict(CHOICES):
+        raise HTTPException(400, "Choose a reason.")
+    try:
+        with context.of(request).database.begin() as session:
+            withdrawals.withdraw(session, study_id, reason, _who(request))
+    except TriageError:
+        raise HTTPException(404, "There is no report to take back.") from None
+    return RedirectResponse(f"/studies/{study_id}", 303)
+
+
+def words(reason: str) -> str:
+    """Give a withdrawal's reason in words."""
+    return REASONS[reason].words if reason in REASONS else reason
+
+
+def may_withdraw(request: Request) -> bool:
+    """Tell whether who is signed in may take a report back."""
+    return _role(request) in MAY_WITHDRAW
+
+
+def may_resend(request: Request) -> bool:
+    """Tell whether who is signed in may send a document again."""
+    return _role(request) in MAY_DELIVER
+
+
+def _allow(request: Request, roles: frozenset[str]) -> None:
+    """Refuse who may not, audited."""
+    if _role(request) in roles:
+        return
+    with context.of(request).database.begin() as session:
+        context.audit_refusal(session, request, "delivery.refused")
+    raise HTTPException(403, "Your role may not do this.")
+
+
+def _role(request: Request) -> str:
+    return context.viewer(request).role
+
+
+def _who(request: Request) -> Who:
+    who = context.viewer(request)
+    return Who(who.name, who.role, context.address(request))
