@@ -43,6 +43,13 @@ class Client:
         sent = None if data is None else dict(data)
         return self._runner.run(self._http.request(method, url, data=sent, headers=headers))
 
+    def send(
+        self, method: str, url: str, content: str, *, headers: Mapping[str, str]
+    ) -> httpx.Response:
+        """Send a body as it is, as a program does."""
+        sending = self._http.request(method, url, content=content, headers=headers)
+        return self._runner.run(sending)
+
     def get(self, url: str, *, headers: Mapping[str, str] | None = None) -> httpx.Response:
         return self.ask("GET", url, headers=headers)
 

@@ -7,8 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from sqlalchemy import select
 
 from db.engine import Database, connect, now
+from db.feedback import FeedbackRow
+from db.tables import DetectionRow
 from tests.triage.worklist import chromium
 from tests.triage.worklist.builders import RESTS, add_result, add_study
 from tests.triage.worklist.client import NAME, PASSWORD
@@ -121,6 +124,34 @@ def test_a_browser_shows_the_list_obeys_the_keys_and_has_nothing_to_complain_of(
     assert tab.evaluate("document.body.dataset.evil ?? 'unharmed'") == "unharmed"
     complaints = [one for one in tab.complaints if "preview.png" not in one]
     assert complaints == []
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(chromium.PROGRAM is None, reason="Chromium is not installed")
+def test_one_key_says_what_the_reader_thinks_and_one_takes_it_back(
+    tab: chromium.Tab, settings: Settings
+) -> None:
+    database = connect(settings.database_url)
+    with database.reading() as session:
+        study = session.scalars(select(DetectionRow.study_id).limit(1)).one()
+
+    def said() -> list[str]:
+        with database.reading() as session:
+            return list(session.scalars(select(FeedbackRow.verdict).order_by(FeedbackRow.id)))
+
+    tab.evaluate(f"location.assign('/studies/{study}')")
+    pressed = "document.querySelector('button[aria-pressed=true]')?.value"
+    for key, verdict in (("d", "disagree"), ("a", "agree")):
+        tab.wait("location.pathname.length > 9 && document.body.dataset.ready === 'yes'")
+        tab.press(key)
+        tab.wait(f"{pressed} === '{verdict}' && document.body.dataset.ready === 'yes'")
+    tab.press("z")
+    tab.wait(f"{pressed} === undefined && document.body.dataset.ready === 'yes'")
+    tab.evaluate("document.querySelector('#search').focus()")
+    tab.press("x")
+    assert said() == ["disagree", "agree", "withdrawn"]
+    database.dispose()
+    assert [one for one in tab.complaints if "preview.png" not in one] == []
 
 
 def _a_new_study_moves_no_row_under_the_hand(
