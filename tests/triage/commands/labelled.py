@@ -32,7 +32,7 @@ LINES: list[Line] = [
 def write_folder(folder: Path, lines: Sequence[Line] = LINES) -> Path:
     """Write the pictures and split.csv: abnormal ones have an opacity."""
     folder.mkdir(exist_ok=True)
-    well = healthy(len(lines), seed=5, size_px=64)
+    well = healthy(len(lines), seed=len(folder.name), size_px=64)
     strange = with_opacity(well)
     with (folder / "split.csv").open("w", newline="") as file:
         writer = csv.writer(file)

@@ -1,0 +1,284 @@
+"""A small table is filled, carried on after a kill, shared, and written down as it is."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.triage.commands.cli import triage
+from tests.triage.commands.labelled import write_folder
+from triage.commands.benchmark import Tally, benchmark
+from triage.commands.benchmark_cells import DONE, Outcome, finished, locked
+from triage.commands.benchmark_plan import cells, merged, read_table
+from triage.errors import ConfigError
+
+SMALL = {"widths": [8, 8, 8, 8], "memory": "vector", "slots": 12, "latent": 8}
+SOURCE = {
+    "stratum": "DX/CHEST", "licence": "generated", "train": ["train"], "calibrate": ["val"],
+}  # fmt: skip
+
+
+def _table() -> dict[str, Any]:
+    def alone(name: str) -> dict[str, Any]:
+        subsets = {name: {**SOURCE, "folder": name}}
+        return {"data": {"pooled": "ALL", "subsets": subsets}}
+
+    together = {
+        name: {**SOURCE, "folder": name, "organ": organ, "modality": "DX"}
+        for name, organ in (("left", "chest"), ("right", "head"))
+    }
+    maddr = {
+        "base": "memae", "base_params": SMALL, "organs": ["chest", "head"], "modalities": ["DX"],
+        "organ_features": 2, "modality_features": 2,
+    }  # fmt: skip
+    return {
+        "name": "small",
+        "title": "A small table",
+        "text": "Generated pictures.",
+        "data": "FOLDER holds left/ and right/.",
+        "seeds": [0, 1],
+        "training": {
+            "version": "1.0.0",
+            "recipe": "chest-radiograph",
+            "intended_use": "Tests.",
+            "limitations": ["Generated pictures."],
+            "plan": {"epochs": 1, "batch_size": 8},
+        },
+        "sets": {
+            name: {
+                "title": name.title(), "folder": name, "subset": name, "stratum": "DX/CHEST",
+                "training": alone(name),
+            }
+            for name in ("left", "right")
+        },
+        "together": {"data": {"pooled": "ALL", "subsets": together}},
+        "sections": [
+            {
+                "title": "The table",
+                "rows": [
+                    {
+                        "name": "memae", "title": "MemAE", "trained": "each",
+                        "training": {"family": "memae", "params": SMALL}, "paper": {"left": 1.0},
+                    },
+                    {
+                        "name": "maddr", "title": "MADDR + MemAE", "trained": "together",
+                        "against": "memae", "training": {"family": "maddr", "params": maddr},
+                        "paper": {"left": 99.9},
+                    },
+                ],
+            }
+        ],
+        "paper": "Everything differs.",
+        "sizes": {"tiny": {"title": "One epoch.", "training": {}, "notes": ["It is a test."]}},
+    }  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with data/, table.yaml."""
+    home = tmp_path_factory.mktemp("benchmark")
+    (home / "data").mkdir()
+    for name in ("left", "right"):
+        lines = [
+            *((name, "train", 0, f"{name}-n{i}") for i in range(24)),
+            *((name, "val", 0, f"{name}-v{i}") for i in range(24)),
+            *((name, "test", 0, f"{name}-h{i}") for i in range(6)),
+            *((name, "test", 1, f"{name}-s{i}") for i in range(6)),
+        ]
+        write_folder(home / "data" / name, lines)
+    _write(home / "table.yaml", _table())
+    return home
+
+
+@pytest.fixture(scope="module")
+def filled(home: Path) -> Tally:
+    return _run(home, home / "table.yaml")
+
+
+def _write(path: Path, table: dict[str, Any]) -> Path:
+    path.write_text(yaml.safe_dump(table, sort_keys=False))
+    return path
+
+
+def _run(home: Path, table: Path, runs: str = "runs") -> Tally:
+    return benchmark(
+        table, data=home / "data", size="tiny", runs=home / runs, out=home / "page.md",
+        device="cpu",
+    )  # fmt: skip
+
+
+def _outcomes(home: Path) -> Iterator[Outcome]:
+    for path in sorted((home / "runs/small/tiny").glob(f"*/{DONE}")):
+        found = finished(path.parent)
+        assert found
+        yield found
+
+
+def test_every_cell_is_filled_and_kept(home: Path, filled: Tally) -> None:
+    assert (filled.done, filled.ran, filled.elsewhere, filled.failed) == (6, 6, 0, ())
+    found = list(_outcomes(home))
+    assert len(found) == 6
+    assert {one.seed for one in found} == {0, 1}
+    for one in found:
+        assert set(one.results) == ({"left", "right"} if one.row == "maddr" else {one.on})
+        assert (home / "runs/small/tiny" / one.artifact / "MANIFEST.sha256").is_file()
+    left = [one for one in (home / "runs").rglob("*.safetensors") if "artifact" not in one.parts]
+    assert left == []  # a checkpoint is several times what it led to
+
+
+def test_the_page_says_what_the_cells_say(home: Path, filled: Tally) -> None:
+    page = Path(filled.page).read_text()
+    left = [one.results["left"].auroc.value for one in _outcomes(home) if one.on == "left"]
+    numbers = [100 * value for value in left]
+    said = f"{mean(numbers):.1f} ({min(numbers):.1f} to {max(numbers):.1f})"
+    assert f"| MemAE | {said} |" in page
+    assert re.search(r"\| MemAE \| Left \| [\d.]+ \| 1\.00 \| yes \|", page)
+    assert re.search(r"\| MADDR \+ MemAE \| Left \| [\d.]+ \| 99\.90 \| (yes|no) \|", page)
+    assert re.search(r"Better in \d of 2 pairs of detector and set; on average", page)
+    for text in ("One epoch.", "It is a test.", "--size tiny", "*trivial: mean grey*", "centre"):
+        assert text in page
+    assert "Not complete" not in page
+    assert re.search(r"\| MemAE \| cpu \| \d+ \| \d+ \| \d+\.\d\d \|", page)
+
+
+def test_what_is_finished_is_never_run_again(home: Path, filled: Tally) -> None:
+    before = {path: path.stat().st_mtime_ns for path in (home / "runs").rglob("*.json")}
+    again = _run(home, home / "table.yaml")
+    assert (again.done, again.ran) == (filled.done, 0)
+    assert {path: path.stat().st_mtime_ns for path in (home / "runs").rglob("*.json")} == before
+
+
+def test_a_cell_in_another_process_is_left_to_it(home: Path, filled: Tally) -> None:
+    table = read_table(home / "table.yaml")
+    cell = cells(table, "tiny")[0]
+    folder = home / "other/small/tiny" / cell.name
+    with locked(folder) as ours:
+        assert ours
+        with locked(folder) as twice:
+            assert not twice
+        found = benchmark(
+            home / "table.yaml", data=home / "data", size="tiny", runs=home / "other",
+            out=home / "other.md", only=["memae"], device="cpu",
+        )  # fmt: skip
+    assert (found.elsewhere, found.ran) == (1, 3)
+    page = (home / "other.md").read_text()
+    assert "Not complete: 3 of 6 trainings are done." in page
+    assert "images a second" in page
+    assert "| cpu |" not in page  # not measured beside another process's training
+
+
+def test_a_killed_benchmark_is_carried_on_and_repeats_nothing(home: Path, tmp_path: Path) -> None:
+    runs, state = tmp_path / "runs", tmp_path / "state"
+    command = [
+        sys.executable, "-m", "triage", "benchmark", home / "table.yaml", "--data", home / "data",
+        "--size", "tiny", "--only", "memae", "--runs", runs, "--out", tmp_path / "page.md",
+        "--device", "cpu", "--state", state,
+    ]  # fmt: skip
+    process = subprocess.Popen(
+        [*map(str, command)], stderr=subprocess.DEVNULL, start_new_session=True
+    )
+    deadline = time.monotonic() + 120
+    while not (done := list(runs.rglob(DONE))):
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    done = list(runs.rglob(DONE))
+    before = {path: path.stat().st_mtime_ns for path in done}
+    found = benchmark(
+        home / "table.yaml", data=home / "data", size="tiny", runs=runs,
+        out=tmp_path / "page.md", only=["memae"], device="cpu",
+    )  # fmt: skip
+    assert found.ran == 4 - len(done)
+    assert {path: path.stat().st_mtime_ns for path in done} == before
+    assert len(list(runs.rglob(DONE))) == 4
+
+
+def test_a_cell_that_fails_is_told_of_and_the_others_go_on(home: Path, tmp_path: Path) -> None:
+    table = _table()
+    table["seeds"] = [0]
+    table["sections"][0]["rows"][0]["training"] = {"family": "memae", "params": {"slotz": 3}}
+    path = _write(tmp_path / "table.yaml", table)
+    answer = triage(
+        "benchmark", path, "--data", home / "data", "--size", "tiny", "--runs", tmp_path / "runs",
+        "--out", tmp_path / "page.md", "--state", tmp_path / "state", "--device", "cpu",
+    )  # fmt: skip
+    assert answer.code == 1
+    assert answer.err.count("failed: memae-") == 2
+    assert "1 cells are done" in answer.out
+    assert "Not complete: 1 of 3" in (tmp_path / "page.md").read_text()
+
+
+def test_another_training_file_never_meets_an_old_result(home: Path) -> None:
+    table = read_table(home / "table.yaml")
+    changed = table.model_copy(update={"training": merged(table.training, {"plan": {"epochs": 2}})})
+    names = [{cell.name for cell in cells(one, "tiny")} for one in (table, changed)]
+    assert not names[0] & names[1]
+
+
+def test_a_share_of_the_epochs_is_at_least_one(home: Path) -> None:
+    table = read_table(home / "table.yaml")
+    size = table.sizes["tiny"].model_copy(
+        update={"training": {"plan": {"epochs": 10}}, "shares": {"memae": 0.25, "maddr": 0.01}}
+    )
+    found = cells(table.model_copy(update={"sizes": {"tiny": size}}), "tiny")
+    assert {cell.training["plan"]["epochs"] for cell in found if cell.row.name == "memae"} == {2}
+    assert {cell.training["plan"]["epochs"] for cell in found if cell.row.name == "maddr"} == {1}
+
+
+def test_parts_are_merged_key_by_key() -> None:
+    assert merged({"a": {"b": 1, "c": 2}, "d": [1]}, {"a": {"c": 3}, "d": [2]}) == {
+        "a": {"b": 1, "c": 3},
+        "d": [2],
+    }
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"colour": "red"}, "colour: Extra inputs"),
+        ({"seeds": "all"}, "seeds"),
+        ({"sets": {}}, "no row or set is called left"),
+    ],
+)
+def test_a_wrong_table_is_refused_by_its_key(
+    tmp_path: Path, change: dict[str, Any], said: str
+) -> None:
+    path = _write(tmp_path / "table.yaml", {**_table(), **change})
+    with pytest.raises(ConfigError, match=f"table.yaml.*{said}"):
+        read_table(path)
+
+
+def test_an_unknown_size_or_row_is_refused_with_those_there_are(home: Path) -> None:
+    table = read_table(home / "table.yaml")
+    with pytest.raises(ConfigError, match="no size 'huge', only tiny"):
+        cells(table, "huge")
+    with pytest.raises(ConfigError, match="no row dpa, only memae, maddr"):
+        cells(table, "tiny", ["dpa"])
+
+
+def test_a_damaged_result_is_refused_and_named(home: Path, tmp_path: Path) -> None:
+    (tmp_path / DONE).write_text("{}")
+    with pytest.raises(ConfigError, match=r"cell\.json is damaged.*remove it"):
+        finished(tmp_path)
+
+
+def test_the_house_s_own_table_holds() -> None:
+    table = read_table(Path("configs/benchmarks/reconstruction.yaml"))
+    found = cells(table, "full")
+    assert len({cell.name for cell in found}) == len(found)
+    main = table.sections[0]
+    assert {row.against for row in main.rows if row.against} == {
+        row.name for row in main.rows if not row.against
+    }
+    assert table.seeds == (0, 1, 2)
