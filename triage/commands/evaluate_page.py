@@ -129,8 +129,9 @@ def _sheet(scored: Scored, detector: Detector) -> Iterator[str]:
     shown = [*_at_places(scored, label=True), *_at_places(scored, label=False)]
     index = torch.tensor([at for at, _ in shown])
     columns, heads = [_grey(scored.prepared.voxels[index])], ["input"]
-    if isinstance(detector, Coder):
-        columns.append(_grey(_rebuilt(detector, scored.prepared.voxels[index])))
+    coder = detector if isinstance(detector, Coder) else getattr(detector, "base", None)
+    if isinstance(coder, Coder):
+        columns.append(_grey(_rebuilt(coder, scored.prepared.voxels[index])))
         heads.append("reconstruction")
     if scored.maps is not None:
         maps = scored.maps[index]
