@@ -21,8 +21,10 @@ PENDING = frozenset({0xFF00, 0xFF01})
 class DimseClient:
     """One manager behind an AE title."""
 
-    def __init__(self, settings: DimseManager) -> None:
+    def __init__(self, settings: DimseManager, *, hears: bool = True) -> None:
         self._settings = settings
+        self._hears = hears
+        """Whether event reports find a port of ours."""
 
     @property
     def name(self) -> str:
@@ -77,7 +79,9 @@ class DimseClient:
         self._change(uid, change_of(state, transaction_uid))
 
     def watch(self, uid: str) -> None:
-        """Subscribe our own title to an item."""
+        """Subscribe our own title to an item, if anybody listens under it."""
+        if not self._hears:
+            return
         told = Dataset()
         told.ReceivingAE, told.DeletionLock = self._settings.calling_ae_title, "FALSE"
         with self._talk(WATCH) as association:

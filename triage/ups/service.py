@@ -79,7 +79,10 @@ def make(settings: Settings, database: Database, owner: str) -> Performer:
     """Put a performer together from the settings."""
     of = settings.site.ups.performer
     clients: list[Manager] = [
-        DimseClient(one) if isinstance(one, DimseManager) else WebClient(one) for one in of.managers
+        DimseClient(one, hears=bool(of.event_port))
+        if isinstance(one, DimseManager)
+        else WebClient(one)
+        for one in of.managers
     ]
     destinations = {one.name: one for one in settings.site.destinations}
     return Performer(database, of, clients, destinations, owner)
