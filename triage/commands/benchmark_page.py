@@ -1,47 +1,19 @@
 """The benchmark's page in Markdown, from the finished cells and nothing else."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import mean
 from typing import TYPE_CHECKING, Final
 
 from triage.commands.benchmark_cells import Outcome
+from triage.commands.benchmark_numbers import NONE, Numbers, Take, auroc, head, line, percent
 from triage.commands.benchmark_plan import Row, Section, Table, cells
-from triage.commands.evaluation import Result
 
 if TYPE_CHECKING:
     from models.artifact import Figure
     from triage.commands.benchmark_speed import Rate
 
-NONE: Final = "-"
 NO_WIN: Final = 0.0
-Take = Callable[[Result], float]
-
-
-class Numbers:
-    """The finished cells, by row and set."""
-
-    def __init__(self, outcomes: Iterable[Outcome]) -> None:
-        self.outcomes = tuple(outcomes)
-
-    def of(self, row: str) -> tuple[Outcome, ...]:
-        """Give a row's cells."""
-        return tuple(one for one in self.outcomes if one.row == row)
-
-    def results(self, row: str, on: str) -> dict[int, Result]:
-        """Give a row's results on a set, by seed."""
-        found = {one.seed: one.results[on] for one in self.of(row) if on in one.results}
-        return dict(sorted(found.items()))
-
-    def average(self, row: str, on: str, take: Take) -> float | None:
-        """Give the mean over the seeds, or None where none is done."""
-        found = [take(result) for result in self.results(row, on).values()]
-        return mean(found) if found else None
-
-    def trivial(self, on: str) -> dict[str, float]:
-        """Give the trivial scores' AUROC on a set: the same for every detector."""
-        found = (one.results[on].baselines for one in self.outcomes if on in one.results)
-        return next(found, {})
 
 
 def page(
@@ -63,22 +35,19 @@ def page(
     return "\n".join(parts).rstrip() + "\n"
 
 
-def percent(value: float | None) -> str:
-    """Give a share as per cent with one decimal."""
-    return NONE if value is None else f"{100 * value:.1f}"
-
-
 def _section(
     table: Table, section: Section, numbers: Numbers, *, with_trivial: bool
 ) -> Iterator[str]:
     yield from (f"## {section.title}", "", section.text, "")
     yield "AUROC in per cent: mean over the seeds (lowest to highest seed)."
     yield ""
-    yield _head("detector", *(one.title for one in table.sets.values()), "mean of the sets")
+    yield head("detector", *(one.title for one in table.sets.values()), "mean of the sets")
     for row in table.shown(section):
-        means = [numbers.average(row.name, on, _auroc) for on in table.sets]
+        means = [numbers.average(row.name, on, auroc) for on in table.sets]
         whole = None if None in means else mean(one for one in means if one is not None)
-        yield _line(row.title, *(_seeds(numbers, row, on) for on in table.sets), percent(whole))
+        yield line(
+            row.title, *(_seeds(table, numbers, row, on) for on in table.sets), percent(whole)
+        )
     if with_trivial:
         yield from _trivial(table, numbers)
     yield ""
@@ -86,18 +55,20 @@ def _section(
     yield from _against(table, section, numbers)
 
 
-def _seeds(numbers: Numbers, row: Row, on: str) -> str:
-    found = [_auroc(result) for result in numbers.results(row.name, on).values()]
+def _seeds(table: Table, numbers: Numbers, row: Row, on: str) -> str:
+    found = [auroc(result) for result in numbers.results(row.name, on).values()]
     if not found:
         return NONE
-    return f"{percent(mean(found))} ({percent(min(found))} to {percent(max(found))})"
+    whole = f"{percent(mean(found))} ({percent(min(found))} to {percent(max(found))})"
+    missing = len(found) < len(table.seeds)
+    return f"{whole}, {len(found)} of {len(table.seeds)} seeds" if missing else whole
 
 
 def _trivial(table: Table, numbers: Numbers) -> Iterator[str]:
     names = list(dict.fromkeys(name for on in table.sets for name in numbers.trivial(on)))
     for name in names:
         shown = (percent(numbers.trivial(on).get(name)) for on in table.sets)
-        yield _line(f"*trivial: {name}*", *shown, "")
+        yield line(f"*trivial: {name}*", *shown, "")
 
 
 def _intervals(table: Table, section: Section, numbers: Numbers) -> Iterator[str]:
@@ -106,9 +77,9 @@ def _intervals(table: Table, section: Section, numbers: Numbers) -> Iterator[str
         "seeds span together:"
     )
     yield ""
-    yield _head("detector", *(one.title for one in table.sets.values()))
+    yield head("detector", *(one.title for one in table.sets.values()))
     for row in table.shown(section):
-        yield _line(row.title, *(_widest(numbers, row, on) for on in table.sets))
+        yield line(row.title, *(_widest(numbers, row, on) for on in table.sets))
     yield ""
 
 
@@ -127,12 +98,12 @@ def _against(table: Table, section: Section, numbers: Numbers) -> Iterator[str]:
     titles = {row.name: row.title for row in table.rows()}
     yield "Difference of the means in points, and in how many of the seeds it is above 0:"
     yield ""
-    yield _head("detector", "against", *(one.title for one in table.sets.values()), "mean")
+    yield head("detector", "against", *(one.title for one in table.sets.values()), "mean")
     for row in claims:
         shown = [_gain(numbers, row, on) for on in table.sets]
         gains = [gain for gain, _ in shown if gain is not None]
         whole = f"{100 * mean(gains):+.1f}" if len(gains) == len(table.sets) else NONE
-        yield _line(row.title, titles[str(row.against)], *(text for _, text in shown), whole)
+        yield line(row.title, titles[str(row.against)], *(text for _, text in shown), whole)
     yield ""
     pairs = [_gain(numbers, row, on)[0] for row in claims for on in table.sets]
     known = [gain for gain in pairs if gain is not None]
@@ -147,7 +118,7 @@ def _against(table: Table, section: Section, numbers: Numbers) -> Iterator[str]:
 
 def _gain(numbers: Numbers, row: Row, on: str) -> tuple[float | None, str]:
     ours, theirs = numbers.results(row.name, on), numbers.results(str(row.against), on)
-    both = [_auroc(ours[seed]) - _auroc(theirs[seed]) for seed in ours if seed in theirs]
+    both = [auroc(ours[seed]) - auroc(theirs[seed]) for seed in ours if seed in theirs]
     if not both:
         return None, NONE
     above = sum(gain > NO_WIN for gain in both)
@@ -159,12 +130,12 @@ def _paper(table: Table, numbers: Numbers) -> Iterator[str]:
     if not stated:
         return
     yield from ("## Beside the paper", "")
-    yield _head("detector", "set", "AUROC here, %", "AUROC in the paper, %", "reached")
+    yield head("detector", "set", "AUROC here, %", "AUROC in the paper, %", "reached")
     for row, on in stated:
-        ours = numbers.average(row.name, on, _auroc)
+        ours = numbers.average(row.name, on, auroc)
         reached = NONE if ours is None else "yes" if 100 * ours >= row.paper[on] else "no"
         title = table.sets[on].title
-        yield _line(row.title, title, percent(ours), f"{row.paper[on]:.2f}", reached)
+        yield line(row.title, title, percent(ours), f"{row.paper[on]:.2f}", reached)
     yield from ("", table.paper, "")
 
 
@@ -186,12 +157,12 @@ def _thresholds(table: Table, numbers: Numbers) -> Iterator[str]:
         "sens. at 90 % spec.": lambda one: one.sensitivity_at_specificity["0.90"].value,
         "sens. at 95 % spec.": lambda one: one.sensitivity_at_specificity["0.95"].value,
     }
-    yield _head("detector", "set", *columns)
+    yield head("detector", "set", *columns)
     for row in table.rows():
         for on, one in table.sets.items():
             if numbers.results(row.name, on):
                 found = (percent(numbers.average(row.name, on, take)) for take in columns.values())
-                yield _line(row.title, one.title, *found)
+                yield line(row.title, one.title, *found)
     yield ""
 
 
@@ -206,10 +177,10 @@ def _others(table: Table, numbers: Numbers) -> Iterator[str]:
                 percent(numbers.average(row.name, on, lambda one: one.others[name].value))  # noqa: B023 - called at once
                 for on in table.sets
             )
-            lines.append(_line(row.title, name, *found))
+            lines.append(line(row.title, name, *found))
     if lines:
         yield from ("## Further raw scores", "", "AUROC in per cent, mean over the seeds.", "")
-        yield _head("detector", "raw score", *(one.title for one in table.sets.values()))
+        yield head("detector", "raw score", *(one.title for one in table.sets.values()))
         yield from (*lines, "")
 
 
@@ -221,10 +192,10 @@ def _costs(table: Table, numbers: Numbers, speeds: "Mapping[str, Sequence[Rate]]
         "halvings, four doublings); medians, so that what else the machine does slows both."
     )
     yield ""
-    yield _head("detector", "parameters", "weights, MB", "epochs", "training, s")
+    yield head("detector", "parameters", "weights, MB", "epochs", "training, s")
     for row in table.rows():
         if found := numbers.of(row.name):
-            yield _line(
+            yield line(
                 row.title,
                 f"{max(one.parameters for one in found):,}",
                 f"{max(one.weights_mb for one in found):.1f}",
@@ -232,10 +203,10 @@ def _costs(table: Table, numbers: Numbers, speeds: "Mapping[str, Sequence[Rate]]
                 f"{mean(one.seconds for one in found):.0f}",
             )
     yield ""
-    yield _head("detector", "device", "images a second", "plain autoencoder", "ratio")
+    yield head("detector", "device", "images a second", "plain autoencoder", "ratio")
     for row in table.rows():
         for rate in speeds.get(row.name, ()):
-            yield _line(
+            yield line(
                 row.title,
                 rate.device,
                 f"{rate.detector:.0f}",
@@ -261,15 +232,3 @@ def _commands(table: Table, path: Path) -> Iterator[str]:
         "A finished training is kept and never repeated, a killed one is carried on. Start the "
         "command several times to use several cores: the processes share the work."
     )
-
-
-def _auroc(result: Result) -> float:
-    return result.auroc.value
-
-
-def _head(*names: str) -> str:
-    return f"{_line(*names)}\n|{'---|' * len(names)}"
-
-
-def _line(*values: str) -> str:
-    return f"| {' | '.join(values)} |"
