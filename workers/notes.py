@@ -1,5 +1,6 @@
 """Rejection notes: written for what was withdrawn, and queued for whoever has it."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 
@@ -13,7 +14,7 @@ from triage.keys import site_key
 from triage.outputs.context import ReportContext
 from triage.record import withdrawals
 from triage.record.outbox import Errand
-from triage.record.withdrawals import REASONS, Pending
+from triage.record.withdrawals import REASONS, Pending, Reason
 from triage.settings import Settings
 from workers.lease import owner
 
@@ -43,17 +44,22 @@ class Notes:
 
     def _written(self, pending: Pending) -> dict[str, Document]:
         """Give a note for each destination about exactly what it has; one may be impossible."""
-        from triage.outputs import rejection_note
-
         reason, notes = REASONS[pending.reason], {}
         for destination, documents in pending.held.items():
             try:
-                notes[destination] = rejection_note.build(
-                    documents, reason.title, reason.words, self._context()
-                )
+                notes[destination] = self._note(documents, reason)
             except Broken as why:
                 log.get().error("note.failed", study=pending.study_id, why=str(why))
         return notes
+
+    def _note(self, documents: Sequence[Document], reason: Reason) -> Document:
+        """Give an archive the note on its objects, and others the same document marked as wrong."""
+        from triage.outputs import rejection_note, retraction
+
+        objects = [one for one in documents if one.sop_class_uid]
+        if objects:
+            return rejection_note.build(objects, reason.title, reason.words, self._context())
+        return retraction.build(documents[0], reason.words, self._context())
 
     def _context(self) -> ReportContext:
         site = self._settings.site

@@ -44,9 +44,11 @@ def holds(document: Document, to: Fhir) -> bool:
     Raises:
         TryAgain: nobody answers.
     """
-    entries = json.loads(document.content)["entry"]
-    (report,) = (e for e in entries if e["request"]["url"] == "DiagnosticReport")
-    _, _, identifier = report["request"]["ifNoneExist"].partition("=")
+    requests = [entry["request"] for entry in json.loads(document.content)["entry"]]
+    reports = [one for one in requests if one["url"] == "DiagnosticReport"]
+    if not reports:
+        return False  # it takes a report back, and may do so twice
+    _, _, identifier = reports[0]["ifNoneExist"].partition("=")
     query = {"identifier": identifier, "_summary": "count"}
     with client(to) as http:
         try:

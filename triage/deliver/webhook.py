@@ -21,12 +21,12 @@ from triage.finding import Document
 PREFIX: Final = "whsec_"
 """Of a secret in base64; any other text is taken as it stands."""
 MIN_SECRET_BYTES: Final = 24
-_MEDIA_TYPES: Final[Mapping[str, str]] = {
-    "webhook": "application/json",
-    "fhir_bundle": "application/fhir+json",
-    "plain_text": "text/plain; charset=utf-8",
-    "hl7_oru": "application/hl7-v2; charset=utf-8",
+_MEDIA_TYPES: Final[Mapping[bytes, str]] = {
+    b"MSH|": "application/hl7-v2; charset=utf-8",
+    b'{"resourceType"': "application/fhir+json",
+    b"{": "application/json",
 }
+"""By how the document begins."""
 
 
 def store(document: Document, to: Webhook) -> int:
@@ -38,12 +38,18 @@ def store(document: Document, to: Webhook) -> int:
     key = _key(to)
     sent_at = int(time.time())
     headers = {
-        "Content-Type": _MEDIA_TYPES[document.kind],
+        "Content-Type": media_type(document.content),
         "webhook-id": identifier(document.content),
         "webhook-timestamp": str(sent_at),
         "webhook-signature": signature(key, sent_at, document.content),
     }
     return post(to, document.content, headers).status_code
+
+
+def media_type(content: bytes) -> str:
+    """Give the Content-Type of one of our documents."""
+    kinds = (kind for start, kind in _MEDIA_TYPES.items() if content.startswith(start))
+    return next(kinds, "text/plain; charset=utf-8")
 
 
 def identifier(content: bytes) -> str:

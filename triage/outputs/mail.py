@@ -35,7 +35,7 @@ def build(assessment: Assessment, context: ReportContext) -> Document:
     message = EmailMessage(policy=policy.SMTP)
     message["Subject"] = subject(assessment, context)
     message["Date"] = format_datetime(context.now)
-    message["Message-ID"] = f"<{_short(own)}@{MODEL_NAME.lower()}>"
+    message["Message-ID"] = message_id(own)
     message["Auto-Submitted"] = "auto-generated"
     named = notice.identifiers(assessment, context, told)
     about = [f"{name.replace('_', ' ')}: {value}" for name, value in named.items()]
@@ -65,5 +65,7 @@ def subject(assessment: Assessment, context: ReportContext) -> str:
     return f"{MODEL_NAME}: {RESULTS[assessment.decision.outcome].meaning}{banner}"
 
 
-def _short(own: str) -> str:
-    return base64.b32encode(hashlib.sha256(own.encode()).digest()).decode()[:32]
+def message_id(own: str) -> str:
+    """Give the Message-ID of a document: 160 bits of its UID, the same whenever it goes."""
+    short = base64.b32encode(hashlib.sha256(own.encode()).digest()).decode()[:32]
+    return f"<{short}@{MODEL_NAME.lower()}>"

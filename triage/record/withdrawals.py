@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from sqlalchemy import Select, select
+from sqlalchemy import ColumnElement, Select, select
 from sqlalchemy.orm import Session
 
 from db import lifecycle, outbox
@@ -17,7 +17,7 @@ from db.tables import OutboxRow, StudyRow
 from triage.errors import TriageError
 from triage.finding import Document
 from triage.record.outbox import settle
-from triage.record.rows import ABOUT_REPORTS, document_of, outbox_row
+from triage.record.rows import ABOUT_REPORTS, RETRACTABLE, document_of, outbox_row
 
 SUPERSEDED: Final = "superseded"
 NOBODY_HAD_IT: Final = ""
@@ -139,7 +139,7 @@ def next_pending(session: Session) -> Pending | None:
     rows = session.scalars(
         select(OutboxRow)
         .where(OutboxRow.study_id == first.study_id, OutboxRow.sop_instance_uid.in_(uids))
-        .where(OutboxRow.sop_class_uid != "")
+        .where(_can_be_taken_back(first.reason))
         .where(OutboxRow.sent_at.is_not(None) | OutboxRow.in_doubt)
         .order_by(OutboxRow.id)
     )
@@ -184,6 +184,12 @@ def save_notes(
         detail={"reason": pending.reason, "destinations": sorted(notes), "missing": missing},
     )  # fmt: skip
     record(session, entry)
+
+
+def _can_be_taken_back(reason: str) -> ColumnElement[bool]:
+    """Give objects in archives; and what was told to others, unless a newer word took its place."""
+    archived = OutboxRow.sop_class_uid != ""
+    return archived if reason == SUPERSEDED else archived | OutboxRow.kind.in_(RETRACTABLE)
 
 
 def _same(study_id: int, reason: str) -> Select[str]:

@@ -69,14 +69,15 @@ class Server:
         answers: list[Json] = []
         new: list[tuple[str, Json]] = []
         for entry in bundle["entry"]:
-            kind = entry["request"]["url"]
-            token = unquote(entry["request"]["ifNoneExist"]).partition("=")[2]
+            kind, _, query = entry["request"]["url"].partition("?")
+            updates = entry["request"]["method"] == "PUT"  # if there, by http.html#cond-update
+            token = unquote(query if updates else entry["request"]["ifNoneExist"]).partition("=")[2]
             found = self._find(kind, token)
             if len(found) > 1:
                 return Answer(412)
             key = found[0] if found else f"{kind}/{len(self.kept) + len(new) + 1}"
             places[entry["fullUrl"]] = key
-            if not found:
+            if updates or not found:
                 new.append((key, entry["resource"]))
             status = "200 OK" if found else "201 Created"
             answers.append({"response": {"status": status, "location": f"{key}/_history/1"}})
