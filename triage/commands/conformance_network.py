@@ -76,12 +76,12 @@ def entities(settings: Settings, made: Mapping[str, Made]) -> list[Entity]:
     ]
     if site.ups.manager.enabled:
         found.append(manager(site.ups.manager))
-    performer = site.ups.performer
-    managers = [one for one in performer.managers if isinstance(one, DimseManager)]
-    found += [_performer(one) for one in managers]
-    if managers and performer.event_port:
+    ours = site.ups.performer
+    managers = [one for one in ours.managers if isinstance(one, DimseManager)]
+    found += [performer(one) for one in managers]
+    if managers and ours.event_port:
         title = managers[0].calling_ae_title
-        found.append(_ear(title, f"{performer.event_host}:{performer.event_port}"))
+        found.append(_ear(title, f"{ours.event_host}:{ours.event_port}"))
     return found
 
 
@@ -147,14 +147,14 @@ def manager(settings: WorkManager) -> Entity:
         words.QUERY: "C-FIND",
         scp.VERIFICATION: "C-ECHO",
     }
-    event = Service(words.EVENT, (str(ExplicitVRLittleEndian),), "SCP", "N-EVENT-REPORT")
+    tells = _proposed([(words.EVENT, ExplicitVRLittleEndian)], "N-EVENT-REPORT")
     return Entity(
         name="UPS MANAGER",
         ae_title=settings.ae_title,
         where=f"{settings.host}:{settings.port}",
         does="keeps work items, and tells subscribers what becomes of them",
         accepts=tuple(Service(uid, syntaxes, "SCP", what) for uid, what in does.items()),
-        initiates=(event,),
+        initiates=tuple(replace(one, role="SCP") for one in tells),
         policies={
             "callers": f"{len(settings.peers)} configured, by AE title, address and role",
             "associations at a time": str(settings.max_associations),
@@ -164,7 +164,8 @@ def manager(settings: WorkManager) -> Entity:
     )
 
 
-def _performer(to: DimseManager) -> Entity:
+def performer(to: DimseManager) -> Entity:
+    """Describe how we perform one manager's work items."""
     what = {
         words.PULL: "C-FIND, N-GET, N-SET, N-ACTION (change state)",
         words.WATCH: "N-ACTION (subscribe)",

@@ -4,13 +4,13 @@ The statement asks our own negotiation code; here a peer by pynetdicom asks over
 """
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 from pydicom.uid import UID
-from pynetdicom import AE, build_context, build_role
+from pynetdicom import AE, build_context, build_role, evt
 from pynetdicom.association import Association
 from pynetdicom.presentation import PresentationContext
 
@@ -23,15 +23,19 @@ from triage.commands.conformance_network import (
     Entity,
     listener,
     manager,
+    performer,
     sender,
     sop_classes,
     transfer_syntaxes,
 )
 from triage.commands.conformance_objects import Made, specimens
 from triage.deliver import dicom, probe
+from triage.errors import TryAgain
 from triage.settings import Settings
+from triage.ups.client_dimse import DimseClient
 from triage.ups.scp import Scp
-from triage.workflow import WorkManager, WorkPeer
+from triage.ups.words import PULL, WATCH, NotDone
+from triage.workflow import DimseManager, WorkManager, WorkPeer
 
 Pair = tuple[str, str]
 """SOP class and transfer syntax."""
@@ -172,3 +176,34 @@ def test_the_manager_of_work_items_takes_what_is_stated_and_nothing_else(tmp_pat
     finally:
         scp.stop()
         database.dispose()
+
+
+def test_a_manager_is_proposed_what_is_stated_of_its_performer() -> None:
+    proposed: list[str] = []
+
+    def note(event: evt.Event) -> None:
+        proposed.extend(
+            f"{one.abstract_syntax} {one.transfer_syntax[0]}"
+            for one in event.assoc.requestor.requested_contexts
+        )
+
+    ae = AE(ae_title="MANAGER")
+    for sop_class in (PULL, WATCH):
+        ae.add_supported_context(sop_class)
+    server: Any = ae.start_server(
+        ("127.0.0.1", 0), block=False, evt_handlers=[(evt.EVT_REQUESTED, note)]
+    )
+    try:
+        port = server.socket.getsockname()[1]
+        to = DimseManager(name="ris", ae_title="MANAGER", host="127.0.0.1", port=port)
+        client = DimseClient(to)
+        for ask in (client.offers, lambda: client.watch("1.2.3")):
+            with suppress(NotDone, TryAgain):  # it only takes note of what is proposed
+                ask()
+    finally:
+        server.shutdown()
+    assert set(proposed) == {
+        f"{one.sop_class_uid} {syntax}"
+        for one in performer(to).initiates
+        for syntax in one.transfer_syntax_uids
+    }
