@@ -36,10 +36,11 @@ _SERIES: Final[Mapping[str, tuple[int, str]]] = {
 """A kind's series: how far its number is from the first one, and its description."""
 
 
-UNPAIRED: Final = frozenset(
-    {"ABDOMEN", "BRAIN", "CHEST", "HEAD", "NECK", "PELVIS", "SKULL", "THORAX"}
-)
-"""Body parts that have no side (PS3.16 annex L)."""
+UNPAIRED: Final[Mapping[str, str]] = {
+    **{part: part for part in ("ABDOMEN", "BRAIN", "CHEST", "HEAD", "NECK", "PELVIS", "SKULL")},
+    "THORAX": "CHEST",
+}
+"""Body parts that have no side, in the standard's words (PS3.16 annex L)."""
 
 
 def identification(
@@ -102,7 +103,7 @@ def say_side(made: Dataset, assessment: Assessment) -> None:
     parts = {one.series_instance_uid: one.body_part_examined for one in assessment.study.series}
     part = parts.get(because.series_instance_uid if because else "", "")
     if part in UNPAIRED:
-        made.BodyPartExamined = part
+        made.BodyPartExamined = UNPAIRED[part]
     else:
         made.Laterality = None
 

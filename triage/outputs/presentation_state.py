@@ -162,8 +162,28 @@ def _shown(image: Dataset) -> Dataset:
     if ("RescaleSlope" in kept) != ("RescaleIntercept" in kept):
         kept.pop("RescaleSlope", None)
         kept.pop("RescaleIntercept", None)
-    if "SharedFunctionalGroupsSequence" not in kept:
-        kept.SharedFunctionalGroupsSequence = [Dataset()]
+    if not _has_window(kept):
+        kept.pop("WindowCenter", None)
+        kept.pop("WindowWidth", None)
+    groups = image.get("PerFrameFunctionalGroupsSequence", ())
+    kept.PerFrameFunctionalGroupsSequence = [_window(group) for group in groups]
+    return kept
+
+
+def _has_window(image: Dataset) -> bool:
+    """Tell whether each window has a centre and a width; some headers hold a width of zero."""
+    centres, widths = (
+        np.atleast_1d(np.asarray(image.get(keyword) or [], dtype=float))
+        for keyword in ("WindowCenter", "WindowWidth")
+    )
+    return len(centres) == len(widths) > 0 and bool((widths > 0).all())
+
+
+def _window(group: Dataset) -> Dataset:
+    """Keep the window of one frame; a presentation state knows one rescaling for all frames."""
+    kept = Dataset()
+    if "FrameVOILUTSequence" in group:
+        kept.FrameVOILUTSequence = group.FrameVOILUTSequence
     return kept
 
 

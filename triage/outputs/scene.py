@@ -101,7 +101,26 @@ def _placed(image: Dataset, assessment: Assessment) -> Dataset:
         image.SliceThickness = image.get("SpacingBetweenSlices") or 1
     if not image.get("FrameOfReferenceUID"):
         image.FrameOfReferenceUID = own_frame(assessment.study.ref.study_instance_uid)
+    return _grouped(image)
+
+
+def _grouped(image: Dataset) -> Dataset:
+    """Say it in functional groups too: highdicom looks there in every class that may have them."""
+    shared, frame = Dataset(), Dataset()
+    shared.PlaneOrientationSequence = [_part(image, "ImageOrientationPatient")]
+    shared.PixelMeasuresSequence = [_part(image, "PixelSpacing", "SliceThickness")]
+    frame.PlanePositionSequence = [_part(image, "ImagePositionPatient")]
+    image.SharedFunctionalGroupsSequence = [shared]
+    image.NumberOfFrames = int(image.get("NumberOfFrames") or 1)
+    image.PerFrameFunctionalGroupsSequence = [frame] * image.NumberOfFrames
     return image
+
+
+def _part(image: Dataset, *keywords: str) -> Dataset:
+    part = Dataset()
+    for keyword in keywords:
+        setattr(part, keyword, image.get(keyword))
+    return part
 
 
 def _own_frame(image: Dataset) -> str:

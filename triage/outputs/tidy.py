@@ -32,6 +32,7 @@ ORDER: Final = (
     "RequestAttributesSequence", "RequestedProcedureCodeSequence",
     "PlacerOrderNumberImagingServiceRequest", "FillerOrderNumberImagingServiceRequest",
 )  # fmt: skip
+_METHODS: Final = ("DeidentificationMethod", "DeidentificationMethodCodeSequence")
 _NEVER_CUT: Final = frozenset(
     {
         "PatientName", "PatientID", "IssuerOfPatientID", "StudyID", "AccessionNumber",
@@ -109,8 +110,19 @@ def tidied(headers: Sequence[Dataset]) -> Dataset:
             setattr(tidy, keyword, "")
     if tidy.PatientSex not in {"M", "F", "O"}:
         tidy.PatientSex = ""
+    _say_how_identity_was_removed(tidy)
     tidy.ReferencedRequestSequence = _distinct(requests)
     return tidy
+
+
+def _say_how_identity_was_removed(tidy: Dataset) -> None:
+    """Where identity was removed the method must be there (PS3.3 C.7.1.1); many say none."""
+    for keyword in ("PatientIdentityRemoved", "DeidentificationMethod"):
+        if not tidy.get(keyword):
+            tidy.pop(keyword, None)
+    removed = tidy.get("PatientIdentityRemoved") == "YES"
+    if removed and not any(tidy.get(keyword) for keyword in _METHODS):
+        tidy.DeidentificationMethod = "Not stated by the source"
 
 
 def _distinct(items: Sequence[Dataset]) -> list[Dataset]:
@@ -174,7 +186,9 @@ def _element(element: DataElement) -> DataElement | None:
 
 
 def _item(item: Dataset) -> Dataset:
+    """Give an item of a sequence without what is empty in it: most of its elements may not be."""
     tidy = Dataset()
     for element in _tidied(item):
-        tidy.add(element)
+        if not element.is_empty:
+            tidy.add(element)
     return tidy
