@@ -138,6 +138,28 @@ def _destinations(settings: Settings) -> Iterator[Check]:
             yield Check(f"echo {one.name}", ok=True, found=where)
 
 
+def _interfaces(settings: Settings) -> Iterator[Check]:
+    """Reach what is no PACS, and read the secrets that it takes to send there."""
+    from triage.deliver.credentials import secret
+    from triage.deliver.probe import probe
+
+    for to in settings.site.destinations:
+        if to.kind != "dimse":
+            reached = probe(to)[0]
+            fix = "check its address in site.yaml, and that its server runs"
+            yield Check(f"reach {to.name}", ok=reached.accepted, found=reached.detail, fix=fix)
+        for name in ("password_file", "token_file", "secret_file"):
+            if (path := getattr(to, name, None)) is None:
+                continue
+            try:
+                secret(path)
+            except TriageError as why:
+                found, _, fix = str(why).partition("; ")
+                yield Check(f"{name} of {to.name}", ok=False, found=found, fix=fix)
+            else:
+                yield Check(f"{name} of {to.name}", ok=True, found=str(path))
+
+
 def _broker(settings: Settings) -> Iterator[Check]:
     url = settings.site.broker.url
     if not url:
@@ -174,8 +196,8 @@ def _tools(_settings: Settings) -> Iterator[Check]:
 
 
 PARTS: tuple[Callable[[Settings], Iterator[Check]], ...] = (
-    _versions, _configuration, _database, _spool, _codecs, _detectors, _destinations, _broker,
-    _ports, _tools,
+    _versions, _configuration, _database, _spool, _codecs, _detectors, _destinations, _interfaces,
+    _broker, _ports, _tools,
 )  # fmt: skip
 
 

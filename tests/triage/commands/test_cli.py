@@ -238,6 +238,30 @@ def test_the_doctor_says_what_to_do_about_what_is_away(
     assert lines[cross]["fix"]
 
 
+def test_the_doctor_reaches_interfaces_and_reads_their_secrets(tmp_path: Path) -> None:
+    secret = tmp_path / "hook.key"
+    secret.write_text("a secret that everybody may read")
+    secret.chmod(0o644)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        write_site(
+            tmp_path,
+            destinations=[
+                {"name": "ris", "kind": "mllp", "host": "127.0.0.1", "port": port},
+                {"name": "gone", "kind": "fhir", "url": f"http://127.0.0.1:{free_port()}"},
+                {"name": "pager", "kind": "webhook", "url": f"http://127.0.0.1:{port}",
+                 "secret_file": str(secret)},
+            ],
+        )  # fmt: skip
+        _, lines = doctor(tmp_path)
+        secret.chmod(0o600)
+        _, mended = doctor(tmp_path)
+    assert lines["reach ris"]["ok"]
+    assert not lines["reach gone"]["ok"]
+    assert lines["secret_file of pager"]["fix"] == f"run: chmod 600 {secret}"
+    assert mended["secret_file of pager"]["ok"]
+
+
 def test_a_damaged_artifact_is_a_cross_and_not_a_traceback(tmp_path: Path) -> None:
     folder = tmp_path / "artifacts" / "chest-radiograph-memae"
     folder.mkdir(parents=True)
