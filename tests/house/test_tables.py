@@ -14,12 +14,14 @@ import models
 from db.states import FINAL, StudyState
 from tests.house.source import ROOT, files, functions, tree
 from triage import outputs, rules, settings
-from triage.commands.training_plan import read_training
+from triage.commands.benchmark_plan import cells, read_table
+from triage.commands.training_plan import Training, read_training
 from triage.destinations import Dimse
 from triage.settings import PACKAGED, Settings
 
 HEADINGS = ("Source:", "Input:", "Score:", "Differs:")
 DETECTOR_FILES = sorted((PACKAGED / "detectors").glob("*.yaml"))
+BENCHMARK_FILES = sorted((PACKAGED / "benchmarks").glob("*.yaml"))
 LOADED = {"site.yaml", "routes.yaml", "policy.yaml"}
 """By ``settings.load``, beside recipes/."""
 HEAVY = ("torch", "monai", "models", "matplotlib", "SimpleITK")
@@ -90,7 +92,19 @@ class TestConfigs:
         found = {str(path.relative_to(PACKAGED)) for path in PACKAGED.rglob("*.yaml")}
         recipes = {f"recipes/{name}.yaml" for name in packaged.recipes}
         detectors = {f"detectors/{path.name}" for path in DETECTOR_FILES}
-        assert found == LOADED | recipes | detectors
+        benchmarks = {f"benchmarks/{path.name}" for path in BENCHMARK_FILES}
+        assert found == LOADED | recipes | detectors | benchmarks
+
+    @pytest.mark.parametrize("path", BENCHMARK_FILES, ids=lambda path: path.stem)
+    def test_every_benchmark_names_families_and_recipes_that_exist(
+        self, path: Path, packaged: Settings
+    ) -> None:
+        table = read_table(path)
+        for size in table.sizes:
+            for cell in cells(table, size):
+                training = Training.model_validate(cell.training)
+                assert training.family in models.DETECTORS, cell.name
+                assert training.recipe in packaged.recipes, cell.name
 
     def test_every_file_is_yaml_without_twice_the_same_key(self) -> None:
         for path in PACKAGED.rglob("*.yaml"):
