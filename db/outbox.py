@@ -44,6 +44,11 @@ def is_due(session: Session, whose: ColumnElement[bool]) -> bool:
     )
 
 
+def is_waiting(session: Session, whose: ColumnElement[bool]) -> bool:
+    """Tell whether any of these rows is still to be sent, now or later."""
+    return session.scalar(select(OutboxRow.id).where(whose, TO_SEND).limit(1)) is not None
+
+
 def claim(
     session: Session, whose: ColumnElement[bool], *, owner: str, lease: timedelta
 ) -> OutboxRow | None:

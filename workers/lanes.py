@@ -64,9 +64,11 @@ class Lane:
         return isinstance(self._to, Dimse) and commit(self._database, self._to)
 
     def tend(self) -> None:
-        """Ask the destination what it can do, where that was long ago."""
+        """Ask the destination what it can do, where that was long ago and nothing waits for it."""
         with self._database.reading() as session:
-            if not capabilities.is_probe_due(session, self.name, self._probe_every):
+            if outbox.is_waiting(session, self._whose) or not capabilities.is_probe_due(
+                session, self.name, self._probe_every
+            ):
                 return
         found = deliver.capabilities(self._to)
         with self._database.begin() as session:
@@ -83,8 +85,7 @@ class Lane:
         return Answer(receipt.status)
 
     def _terms(self, errand: Errand) -> Terms:
-        with self._database.reading() as session:
-            wait = backoff(record.tries(session, errand), self._work)
+        wait = backoff(errand.tries, self._work)
         return Terms(
             actor=owner(),
             wait=wait * random.uniform(1 - JITTER, 1),  # noqa: S311 - no secret

@@ -32,6 +32,8 @@ class Errand:
     fence: int
     destination: str
     document: Document
+    tries: int
+    """How often the destination was away since the document was queued."""
     in_doubt: bool = False
     """An earlier sending began and its answer is not known."""
 
@@ -65,16 +67,13 @@ def claim_errand(
     row = outbox.claim(session, whose & outbox.TO_SEND, owner=owner, lease=lease)
     if row is None:
         return None
-    errand = Errand(row.id, row.fence, row.destination, document_of(row), in_doubt=row.in_doubt)
+    errand = Errand(
+        row.id, row.fence, row.destination, document_of(row), row.tries, in_doubt=row.in_doubt
+    )
     row.attempts += 1
     row.in_doubt = True
     session.flush()
     return errand
-
-
-def tries(session: Session, errand: Errand) -> int:
-    """Give how often the destination was away since the document was queued."""
-    return session.get_one(OutboxRow, errand.outbox_id).tries
 
 
 def save_answer(session: Session, errand: Errand, answer: Answer, terms: Terms) -> None:
