@@ -2,8 +2,10 @@
 
 import json
 import re
+import struct
 from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
+from io import BytesIO
 from typing import Any, Final
 
 from pydicom import config
@@ -48,7 +50,7 @@ STOPPED: Final = (
 """What a canceled item says of why."""
 _UNREADABLE: Final = (
     ValueError, TypeError, KeyError, AttributeError, LookupError, OverflowError,
-    NotImplementedError, RecursionError,
+    NotImplementedError, RecursionError, OSError, struct.error,
 )  # fmt: skip
 MAX_DEPTH: Final = 12
 DATES: Final = frozenset({"DA", "TM", "DT"})
@@ -79,10 +81,13 @@ def from_json(given: object) -> Dataset:
         raise NotDone(Status.BAD_ARGUMENT, "The body is no work item in DICOM JSON.")
     try:
         found = Dataset.from_json(given)
-        for element in found.iterall():
-            _ = element.value
+        foreign = any(not _is_of_its_kind(element) for element in found.iterall())
+        # What cannot be written now could not be given to anybody later.
+        found.save_as(BytesIO(), implicit_vr=False, little_endian=True)
     except _UNREADABLE:
         raise NotDone(Status.BAD_ARGUMENT, "The body is no work item in DICOM JSON.") from None
+    if foreign:
+        raise NotDone(Status.BAD_ARGUMENT, "An element has another VR than the standard's.")
     return found
 
 
@@ -194,6 +199,11 @@ def project(item: Dataset, keys: Dataset | None) -> Dataset:
         if keyword in item:
             found.add(item[keyword])
     return found
+
+
+def _is_of_its_kind(element: DataElement) -> bool:
+    """Tell whether an element has the VR that the dictionary (PS3.6) gives it."""
+    return not element.keyword or element.VR in dictionary_VR(element.tag).split(" or ")
 
 
 def _fits(element: DataElement | None, key: DataElement) -> bool:
