@@ -19,7 +19,7 @@ NOT_TAKEN_S: Final = 60.0
 """Before a request that was not taken is made again."""
 
 
-def commit(database: Database, to: Dimse) -> bool:
+def request_commitment(database: Database, to: Dimse) -> bool:
     """Ask a PACS for what is due; False when nothing is."""
     transaction_uid = str(generate_uid(prefix=None))
     askings = _claim(database, to, transaction_uid)
@@ -57,7 +57,7 @@ def _asked(
     """Give what went wrong, or "", and the promises that came at once."""
     objects = [(one.sop_class_uid, one.sop_instance_uid) for one in askings]
     try:
-        return "", deliver.commit(transaction_uid, objects, to)
+        return "", deliver.request_commitment(transaction_uid, objects, to)
     except TryAgain as why:
         return str(why), ()
     except Broken as why:

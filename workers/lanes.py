@@ -23,7 +23,7 @@ from triage.record import capabilities
 from triage.record import outbox as record
 from triage.record.outbox import Answer, Errand, Terms
 from triage.settings import Settings, Work
-from workers.commitments import commit
+from workers.commitments import request_commitment
 from workers.lease import owner
 from workers.notes import Notes, supersede
 from workers.steps import backoff
@@ -61,7 +61,7 @@ class Lane:
             if self._reject_superseded:
                 supersede(self._database, errand)
             return True
-        return isinstance(self._to, Dimse) and commit(self._database, self._to)
+        return isinstance(self._to, Dimse) and request_commitment(self._database, self._to)
 
     def tend(self) -> None:
         """Ask the destination what it can do, where that was long ago and nothing waits for it."""

@@ -42,7 +42,7 @@ def deliver(document: Document, destination: Destination, *, in_doubt: bool = Fa
     return Receipt(document.sop_instance_uid, destination.name, status)
 
 
-def commit(
+def request_commitment(
     transaction_uid: str, objects: Sequence[tuple[str, str]], destination: Dimse
 ) -> tuple[Promise, ...]:
     """Ask a PACS for Storage Commitment of (SOP class, SOP instance) pairs.

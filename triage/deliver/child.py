@@ -62,7 +62,7 @@ def answered(request: dict[str, Any], content: bytes, to: Destination) -> dict[s
 def _done(request: dict[str, Any], content: bytes, to: Destination) -> dict[str, Any]:
     if request.get("do") == "commit" and isinstance(to, Dimse):
         objects = [(str(one), str(other)) for one, other in request["objects"]]
-        promised = commitment.commit(request["transaction_uid"], objects, to)
+        promised = commitment.request_commitment(request["transaction_uid"], objects, to)
         return {"status": 0, "promises": [astuple(one) for one in promised]}
     if request.get("do") == "probe":
         from triage.deliver.probe import probe  # with every transport's library

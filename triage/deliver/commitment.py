@@ -23,7 +23,7 @@ LINGER_S: Final = 0.5
 NO_SUCH_EVENT: Final = 0x0113
 
 
-def commit(
+def request_commitment(
     transaction_uid: str, objects: Sequence[tuple[str, str]], to: Dimse
 ) -> tuple[Promise, ...]:
     """Ask for (SOP class, SOP instance) pairs; gives what was promised at once.

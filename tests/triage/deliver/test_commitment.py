@@ -15,7 +15,7 @@ OBJECTS = [(SR, "2.25.11"), (SR, "2.25.22")]
 
 def test_all_objects_are_asked_for_in_one_request() -> None:
     with committing(script := Committer()) as to:
-        assert commitment.commit("2.25.1", OBJECTS, to) == ()
+        assert commitment.request_commitment("2.25.1", OBJECTS, to) == ()
     [action] = script.asked
     assert action.TransactionUID == "2.25.1"
     named = [
@@ -28,21 +28,21 @@ def test_all_objects_are_asked_for_in_one_request() -> None:
 @pytest.mark.parametrize("failure", [None, 0x0112])
 def test_reports_on_the_same_association_are_taken(failure: int | None) -> None:
     with committing(Committer(at_once=True, failure=failure)) as to:
-        promised = commitment.commit("2.25.1", OBJECTS, to)
+        promised = commitment.request_commitment("2.25.1", OBJECTS, to)
     assert promised == tuple(Promise("2.25.1", uid, failure) for _, uid in OBJECTS)
 
 
 def test_a_request_that_is_not_taken_means_later() -> None:
     with committing(Committer(statuses=[0x0213])) as to, pytest.raises(TryAgain, match="0x0213"):
-        commitment.commit("2.25.1", OBJECTS, to)
+        commitment.request_commitment("2.25.1", OBJECTS, to)
 
 
 def test_a_pacs_without_commitment_says_so() -> None:
     with scripted(Scripted()) as to, pytest.raises(Broken, match="does not accept Storage Commit"):
-        commitment.commit("2.25.1", OBJECTS, to)
+        commitment.request_commitment("2.25.1", OBJECTS, to)
 
 
 @REFUSED
 def test_nobody_there_means_later() -> None:
     with pytest.raises(TryAgain, match="no association"):
-        commitment.commit("2.25.1", OBJECTS, destination(free_port(), "NOBODY"))
+        commitment.request_commitment("2.25.1", OBJECTS, destination(free_port(), "NOBODY"))
