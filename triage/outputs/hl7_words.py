@@ -74,8 +74,11 @@ def study_moment(header: Dataset) -> str:
 
 
 def person(name: object) -> str:
-    """Give XPN, one repetition a representation: PN's prefix and suffix change places."""
-    return "~".join(_representations(str(name)))
+    """Give XPN, one repetition a representation: PN's prefix and suffix change places.
+
+    PID-5 must be there: a patient without a name has one of the type "unspecified" (table 0200).
+    """
+    return "~".join(_representations(str(name))) or parts("", "", "", "", "", "", "U")
 
 
 def _representations(name: str) -> Iterator[str]:

@@ -89,6 +89,10 @@ def test_names_keep_their_parts_and_their_alphabets(tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
+def test_a_patient_without_a_name_has_an_unspecified_one(tmp_path: Path) -> None:
+    assert field(parsed(dx(tmp_path, PatientName="")), "pid", "pid_5") == "^^^^^^U"
+
+
 def test_who_assigned_the_patient_id_goes_with_it(tmp_path: Path) -> None:
     qualifiers = Dataset()
     qualifiers.UniversalEntityID, qualifiers.UniversalEntityIDType = "1.2.3", "ISO"
