@@ -90,6 +90,9 @@ def finish(
     made.InstanceCreationTime = at.time().replace(microsecond=0)
     if offset := source.header.get("TimezoneOffsetFromUTC"):
         made.TimezoneOffsetFromUTC = offset
+    for element in source.header:  # the library copies all of it for some classes only
+        if element.tag not in made and element.keyword != "ReferencedRequestSequence":
+            made.add(element)
     if institution := clean(context.reporting.institution_name, 64):
         made.InstitutionName = institution
     made.ContributingEquipmentSequence = _equipment(assessment, context, at)

@@ -49,8 +49,8 @@ def build(assessment: Assessment, context: ReportContext) -> Document:
             study_instance_uid=source.study_instance_uid,
             **identification(KIND, assessment, context, at),
         )
-        for element in header:
-            if element.keyword not in {"ReferencedRequestSequence", "ProcedureCodeSequence"}:
+        for element in source.header:
+            if element.keyword != "ReferencedRequestSequence":
                 made.add(element)
         _finish(made)
         finish(made, assessment, context, source, at)
