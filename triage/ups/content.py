@@ -82,6 +82,7 @@ def from_json(given: object) -> Dataset:
     try:
         found = Dataset.from_json(given)
         foreign = any(not _is_of_its_kind(element) for element in found.iterall())
+        found.SpecificCharacterSet = "ISO_IR 192"  # JSON's own
         # What cannot be written now could not be given to anybody later.
         found.save_as(BytesIO(), implicit_vr=False, little_endian=True)
     except _UNREADABLE:

@@ -24,6 +24,8 @@ from triage.workflow import WorkManager, WorkPeer
 if TYPE_CHECKING:
     from pynetdicom.association import Association
 
+NO_KEYS: Final = frozenset({"ReceivingAE", "DeletionLock", "RequestingAE", "SpecificCharacterSet"})
+"""What a subscription's action information holds beside matching keys."""
 VERIFICATION: Final = "1.2.840.10008.1.1"
 SYNTAXES: Final = [ExplicitVRLittleEndian, ImplicitVRLittleEndian]
 MAX_PDU_BYTES: Final = 65_536
@@ -121,6 +123,7 @@ class Scp:
                 if tag in item:
                     keys.add(item[tag])
             found.update(keys if event.attribute_identifiers else item)
+            found.SpecificCharacterSet = item.SpecificCharacterSet  # of whatever text is given
             wanted = len(set(event.attribute_identifiers))
             return Status.DONE if len(keys) == wanted or not wanted else Status.SOME_ATTRIBUTES
 
@@ -175,7 +178,7 @@ class Scp:
         locked = str(given.get("DeletionLock") or "") == "TRUE"
         keys = Dataset()
         for element in given:
-            if element.keyword not in {"ReceivingAE", "DeletionLock", "RequestingAE"}:
+            if element.keyword not in NO_KEYS:
                 keys.add(element)
         return watching.subscribe(
             session, asker, uid, title, lock=locked, keys=keys if len(keys) else None
