@@ -6,9 +6,11 @@ from typing import Final
 from sqlalchemy import ColumnElement, or_, select
 from sqlalchemy.orm import Session, defer
 
-from db import outbox
+from db import lifecycle, outbox
 from db.audit import Entry, Event, record
 from db.commitments import DENIED, OVERDUE
+from db.engine import now
+from db.states import StudyState
 from db.tables import OutboxRow, StudyRow
 from triage.errors import TriageError
 from triage.record.outbox import requeue
@@ -50,26 +52,39 @@ def resend(
     which = OutboxRow.id.in_(numbers) & (OutboxRow.state != outbox.WITHDRAWN)
     if destination is not None:
         which = which & outbox.to(destination)
+    studies = _locked(session, which)
     rows = requeue(session, which)
     if not rows:
         msg = "nothing to resend; `triage study show STUDY` lists a study's documents"
         raise NothingToResend(msg)
-    uids = _uids(session, rows)
+    for study in studies.values():
+        _reopen(session, study, who)
     for row in rows:
         entry = Entry(
             event=Event.PROCEDURE_RECORD, kind="report.resend", action="U", actor=who.name,
             actor_role=who.role, network_address=who.address, object_type="study",
-            object_id=uids[row.study_id],
+            object_id=studies[row.study_id].study_instance_uid,
             detail={"sop_instance_uid": row.sop_instance_uid, "destination": row.destination},
         )  # fmt: skip
         record(session, entry)
     return [row.id for row in rows]
 
 
-def _uids(session: Session, rows: Sequence[OutboxRow]) -> dict[int, str]:
-    found = session.execute(
-        select(StudyRow.id, StudyRow.study_instance_uid).where(
-            StudyRow.id.in_({row.study_id for row in rows})
-        )
+def _locked(session: Session, which: ColumnElement[bool]) -> dict[int, StudyRow]:
+    """Lock the studies of some documents, always in the same order."""
+    mine = select(OutboxRow.study_id).where(which)
+    rows = session.scalars(
+        select(StudyRow).where(StudyRow.id.in_(mine)).order_by(StudyRow.id).with_for_update()
     )
-    return {row.id: row.study_instance_uid for row in found}
+    return {row.id: row for row in rows}
+
+
+def _reopen(session: Session, study: StudyRow, who: Who) -> None:
+    """Let a study whose delivery failed be delivered after all."""
+    came_from = lifecycle.failed_from(session, study.id)
+    if study.state != StudyState.FAILED or came_from != StudyState.ANALYSED:
+        return
+    study.reason_code = study.reason_detail = None
+    session.flush()
+    new, at = StudyState.ANALYSED, now(session)
+    lifecycle.move(session, study, new, reason="resend", actor=who.name, due_at=at)

@@ -8,6 +8,7 @@ from sqlalchemy import select
 
 from db.delivery import CapabilityRow
 from db.engine import Database
+from db.states import StudyState
 from db.tables import AuditRow, OutboxRow
 from tests.builders import dx
 from tests.servers import free_port
@@ -64,7 +65,8 @@ def test_what_a_pacs_no_longer_promises_is_a_dead_letter_too(site: House) -> Non
 
 def test_a_resend_sends_the_same_bytes_and_is_audited(site: House, script: Scripted) -> None:
     assert run(site, "queue", "resend", "1").json == {"resent": [1]}
-    site.work()
+    study = site.work()
+    assert (study.state, study.reason_code) == (StudyState.DELIVERED, None)
     [row] = site.rows(OutboxRow)
     assert (row.state, row.attempts) == ("sent", 2)
     assert len(set(script.stored)) == 1
