@@ -53,12 +53,13 @@ class Around:
         secret.write_text(SECRET)
         with ExitStack() as stack:
             url = stack.enter_context(serving(self.page))
-            both = ("webhook", "plain_text")
             destinations = (
                 stack.enter_context(scripted(self.pacs)),
                 stack.enter_context(engine(self.ris)),
                 stack.enter_context(server(self.fhir)),
-                Webhook(name="pager", url=url, secret_file=secret, outputs=both),
+                Webhook(
+                    name="pager", url=url, secret_file=secret, outputs=("webhook", "plain_text")
+                ),
                 stack.enter_context(office(self.office)),
             )
             yield stack.enter_context(house(database, folder / "state", *destinations))
