@@ -18,6 +18,8 @@ ROUTES = {
     ("POST", "/studies/search"): 401,
     ("GET", "/studies/{study_id}"): 303,
     ("GET", "/studies/{study_id}/preview.png"): 401,
+    ("POST", "/studies/{study_id}/feedback"): 401,
+    ("POST", "/studies/{study_id}/feedback/undo"): 401,
     ("GET", "/quarantine"): 303,
     ("GET", "/api/studies"): 401,
     ("POST", "/logout"): 401,
