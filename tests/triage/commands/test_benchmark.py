@@ -20,6 +20,7 @@ from triage.commands.benchmark import Tally, benchmark
 from triage.commands.benchmark_cells import DONE, Outcome, finished, locked
 from triage.commands.benchmark_plan import cells, merged, read_table
 from triage.errors import ConfigError
+from triage.settings import PACKAGED
 
 SMALL = {"widths": [8, 8, 8, 8], "memory": "vector", "slots": 12, "latent": 8}
 SOURCE = {
@@ -274,7 +275,7 @@ def test_a_damaged_result_is_refused_and_named(home: Path, tmp_path: Path) -> No
 
 
 def test_the_house_s_own_table_holds() -> None:
-    table = read_table(Path("configs/benchmarks/reconstruction.yaml"))
+    table = read_table(PACKAGED / "benchmarks" / "reconstruction.yaml")
     found = cells(table, "full")
     assert len({cell.name for cell in found}) == len(found)
     main = table.sections[0]
