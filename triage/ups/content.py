@@ -108,6 +108,11 @@ def from_wire(given: Dataset | None) -> Dataset:
         raise NotDone(Status.BAD_ARGUMENT, "The data set is not readable.") from None
 
 
+def kept(text: str) -> Dataset:
+    """Give back what ``dump`` wrote: it was checked when it came."""
+    return Dataset.from_json(json.loads(text))
+
+
 def dump(dataset: Dataset) -> str:
     """Give the text that is kept."""
     return json.dumps(to_json(dataset), separators=(",", ":"))

@@ -257,6 +257,9 @@ def _candidates(session: Session, keys: Dataset) -> Iterator[WorkitemRow]:
         wanted = wanted.where(WorkitemRow.state == state)
     if uid := _single(keys, "SOPInstanceUID"):
         wanted = wanted.where(WorkitemRow.sop_instance_uid == uid)
+    for key in keys.iterall():  # a UID is matched whole, and stands so in the JSON
+        if key.VR == "UI" and (value := _one(key.value)) and key.keyword not in content.NO_KEYS:
+            wanted = wanted.where(WorkitemRow.content.contains(f'"{value}"', autoescape=True))
     last = 0
     while rows := _batch(session.scalars(wanted.where(WorkitemRow.id > last).limit(BATCH))):
         yield from rows
@@ -268,5 +271,10 @@ def _batch(rows: Iterable[WorkitemRow]) -> Sequence[WorkitemRow]:
 
 
 def _single(keys: Dataset, keyword: str) -> str:
-    value = str(keys.get(keyword) or "")
-    return "" if any(one in value for one in "*?\\[") else value
+    return _one(keys.get(keyword))
+
+
+def _one(value: object) -> str:
+    """Give a single value that is no pattern and no list, or an empty text."""
+    text = str(value or "")
+    return "" if any(one in text for one in "*?\\[") else text

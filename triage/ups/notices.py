@@ -125,7 +125,7 @@ def forget(session: Session, keep: timedelta) -> None:
 
 def item_of(row: WorkitemRow) -> Dataset:
     """Give a row's work item, without its lock."""
-    item = content.parse(row.content)
+    item = content.kept(row.content)
     item.ProcedureStepState = row.state
     return item
 
