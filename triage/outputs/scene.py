@@ -85,6 +85,11 @@ def scene(assessment: Assessment) -> Scene:
     return made
 
 
+def forget() -> None:
+    """Drop the study at hand, so that its files are read again."""
+    _latest.clear()
+
+
 def _placed(image: Dataset, assessment: Assessment) -> Dataset:
     """Give an image a frame of reference where it has none: its own, which no other object has.
 
