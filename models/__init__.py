@@ -16,6 +16,7 @@ DETECTORS: Final[Mapping[str, str]] = {
     "f-anogan": "models.f_anogan:FAnoGAN",
     "ganomaly": "models.ganomaly:GANomaly",
     "memae": "models.memae:MemAE",
+    "mama-net": "models.mama_net:MAMANet",
 }
 """Family to "module:Class"."""
 

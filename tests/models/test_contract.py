@@ -34,6 +34,7 @@ SMALL_PARAMS |= {
     }
     for base, params in SMALL_PARAMS.items()
 }
+SMALL_PARAMS["mama-net"] = {"size_px": 16, "widths": (8, 8, 8), "slots": 32}
 EPOCHS = {"memae": 8, "maddr over memae": 8}
 """By row, where it is not 4."""
 ORGAN_N, MODALITY_N = torch.arange(96) % 2, torch.arange(96) // 2 % 2
