@@ -97,13 +97,12 @@ def save_failed(
     A study that failed, was tried again and failed alike has the report already.
     """
     study, reason = lifecycle.hold(session, claim), assessment.decision.reason
-    known = set(
-        session.execute(
-            select(OutboxRow.sop_instance_uid, OutboxRow.destination).where(
-                OutboxRow.study_id == study.id
-            )
-        ).tuples()
+    rows = session.execute(
+        select(OutboxRow.sop_instance_uid, OutboxRow.destination).where(
+            OutboxRow.study_id == study.id
+        )
     )
+    known = {(uid, destination) for uid, destination in rows}
     for destination, document in documents:
         if (document.sop_instance_uid, destination) not in known:
             generation = assessment.study.ref.generation

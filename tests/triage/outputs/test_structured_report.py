@@ -21,8 +21,9 @@ from pydicom.uid import generate_uid
 
 from tests.servers import binary
 from tests.triage.outputs import studies
-from triage.errors import REASONS, Broken, Held
-from triage.finding import Assessment, Document, Outcome
+from triage.decide import failed
+from triage.errors import REASONS, Broken, Held, Reason
+from triage.finding import Assessment, Document, Outcome, Refusal
 from triage.outputs import structured_report
 from triage.outputs.context import DISCLAIMER, RESEARCH_BANNER, Predecessor, ReportContext
 from triage.outputs.header import FIRST_SERIES_NUMBER
@@ -91,6 +92,7 @@ def two_series(folder: Path) -> list[Path]:
     return [source, studies.altered(source, folder / "other.dcm", other)]
 
 
+OTHERS = {"PatientBirthDate": "19710101", "PatientSex": "M", "StudyInstanceUID": "1.2.3"}
 STUDIES: dict[str, Callable[[Path], Sequence[Path]]] = {
     "CT": lambda _: [studies.bundled("CT_small.dcm")],
     "MR": lambda _: [studies.bundled("MR_small.dcm")],
@@ -368,17 +370,25 @@ def test_a_later_generation_names_the_report_it_replaces(ct: Assessment, tmp_pat
     assert series.SeriesInstanceUID == opened(former).SeriesInstanceUID
 
 
-@pytest.mark.parametrize("keyword", ["PatientID", "PatientName", "PatientBirthDate"])
+@pytest.mark.parametrize(
+    "keyword",
+    [
+        "PatientID", "IssuerOfPatientID", "PatientName", "PatientBirthDate", "PatientSex",
+        "StudyID", "AccessionNumber", "StudyInstanceUID",
+    ],
+)  # fmt: skip
 def test_two_patients_in_one_study_are_held(keyword: str, tmp_path: Path) -> None:
     source = studies.bundled("CT_small.dcm")
 
     def other_patient(image: Dataset) -> None:
         image.SOPInstanceUID = image.file_meta.MediaStorageSOPInstanceUID = generate_uid()
-        image.PatientBirthDate = "19700101"
-        setattr(image, keyword, {"PatientBirthDate": "19710101"}.get(keyword, "Else"))
+        image.PatientBirthDate, image.PatientSex = "19700101", "F"
+        image.StudyID = image.AccessionNumber = image.IssuerOfPatientID = "1"
+        setattr(image, keyword, OTHERS.get(keyword, "Else"))
 
     def same_patient(image: Dataset) -> None:
-        image.PatientBirthDate = "19700101"
+        image.PatientBirthDate, image.PatientSex = "19700101", "F"
+        image.StudyID = image.AccessionNumber = image.IssuerOfPatientID = "1"
 
     paths = [
         studies.altered(source, tmp_path / "one.dcm", same_patient),
@@ -564,3 +574,35 @@ def test_the_gate_stops_a_location_mark_in_triage_mode(ct: Assessment) -> None:
 
 def test_warming_up_leaves_nothing_for_the_first_build() -> None:
     structured_report.warm()
+
+
+def test_a_detector_that_gave_no_result_is_named_with_its_reason(
+    ct: Assessment, tmp_path: Path
+) -> None:
+    refusals = (
+        Refusal("lung-nodules", ct.detections[0].series_instance_uid, Reason("no-detector")),
+        Refusal("lung-texture", ct.detections[0].series_instance_uid, Reason("uncalibrated")),
+    )
+    document = built(replace(ct, refusals=refusals))
+    assert complaints(document.content, tmp_path) == []
+    text = dump(document.content, tmp_path)
+    assert "Not all algorithms succeeded; with findings" in text
+    for words in ("lung-nodules", "lung-texture", "Not Attempted", '"Failed"', "110522", "110527"):
+        assert words in text
+    assert document.sop_instance_uid != built(ct).sop_instance_uid
+
+
+def test_a_failed_analysis_is_reported_as_that(ct: Assessment, tmp_path: Path) -> None:
+    assessment = Assessment(ct.study, (), failed(Reason("crashed")))
+    document = built(assessment)
+    assert complaints(document.content, tmp_path) == []
+    text = dump(document.content, tmp_path)
+    for words in (
+        "(FAILED,99TRIAGE",
+        "No algorithms succeeded",
+        '"Failed"',
+        "Reason for the failed analysis",
+    ):
+        assert words in text
+    other = replace(assessment, decision=failed(Reason("internal")))
+    assert built(other).sop_instance_uid != document.sop_instance_uid
