@@ -49,8 +49,8 @@ def documents(case: tuple[Assessment, ReportContext]) -> dict[str, Document]:
 def pacs(
     tmp_path_factory: pytest.TempPathFactory, documents: dict[str, Document]
 ) -> Iterator[Orthanc]:
-    plugins = {"Plugins": [str(DICOMWEB)]} if DICOMWEB.is_file() else {}
-    with orthanc(tmp_path_factory.mktemp("orthanc"), **plugins) as server:
+    plugins = [str(DICOMWEB)] if DICOMWEB.is_file() else []
+    with orthanc(tmp_path_factory.mktemp("orthanc"), Plugins=plugins) as server:
         _stored(documents, server.dicom_port, "ORTHANC")
         yield server
 
@@ -164,7 +164,7 @@ def test_dcmtk_gets_documents_over_the_wire(
         "-k", f"SOPInstanceUID={header.SOPInstanceUID}",
     ]  # fmt: skip
     command = [
-        binary("getscu", "/usr/bin"), "-S", *keys, "-od", tmp_path, "-aec", archive.ae_title,
+        binary("getscu", "/usr/bin"), "-S", *keys, "-od", str(tmp_path), "-aec", archive.ae_title,
         "127.0.0.1", str(archive.port),
     ]  # fmt: skip
     subprocess.run(command, capture_output=True, check=True)

@@ -9,8 +9,9 @@ import numpy as np
 import pydicom
 import pytest
 from highdicom.ko import KeyObjectSelectionDocument
-from highdicom.sr import srread
+from highdicom.sr import MeasurementReport, srread
 from pydicom.dataset import Dataset
+from pydicom.uid import UID
 
 from tests.triage.outputs import received, studies
 from triage import outputs
@@ -87,7 +88,9 @@ def test_a_series_is_named_as_a_whole_or_not_at_all(tmp_path: Path) -> None:
     for number in range(3):
 
         def other(image: Dataset, number: int = number) -> None:
-            image.SOPInstanceUID = image.file_meta.MediaStorageSOPInstanceUID = f"1.2.3.{number}"
+            image.SOPInstanceUID = image.file_meta.MediaStorageSOPInstanceUID = UID(
+                f"1.2.3.{number}"
+            )
             image.ImagePositionPatient = [0, 0, number]
             image.InstanceNumber = number
 
@@ -104,8 +107,8 @@ def test_a_series_is_named_as_a_whole_or_not_at_all(tmp_path: Path) -> None:
             if "ReferencedSOPInstanceUID" in item
         } == every
     research = built("key_objects", assessment, context(tmp_path, "research"))
-    made = KeyObjectSelectionDocument.from_dataset(pydicom.dcmread(BytesIO(research.content)))
-    (key,) = made.content.get_references()
+    note = KeyObjectSelectionDocument.from_dataset(pydicom.dcmread(BytesIO(research.content)))
+    (key,) = note.content.get_references()
     assert key.ReferencedSOPSequence[0].ReferencedSOPInstanceUID == "1.2.3.1"
 
 
@@ -203,6 +206,7 @@ def test_report_segmentation_and_map_belong_together(ct: Assessment, tmp_path: P
         for kind in ("structured_report", *COMPANIONS)
     }
     said = srread(BytesIO(built("structured_report", ct, given).content))
+    assert isinstance(said.content, MeasurementReport)
     (group,) = said.content.get_volumetric_roi_measurement_groups()
     assert group.tracking_uid == made["segmentation"].SegmentSequence[0].TrackingUID
     listed = {str(instance) for _, _, instance, _ in said.get_evidence()}

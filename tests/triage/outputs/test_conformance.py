@@ -130,7 +130,7 @@ def test_dsrdump_renders_what_is_a_document(tmp_path: Path) -> None:
         if document.kind in {"structured_report", "key_objects"}:
             path = tmp_path / "x.dcm"
             path.write_bytes(document.content)
-            command = [binary("dsrdump", "/usr/bin"), "+Pl", path]
+            command = [binary("dsrdump", "/usr/bin"), "+Pl", str(path)]
             run = subprocess.run(command, capture_output=True, text=True, check=True)
             assert "Source" in run.stdout
 
