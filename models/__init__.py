@@ -17,6 +17,7 @@ DETECTORS: Final[Mapping[str, str]] = {
     "ganomaly": "models.ganomaly:GANomaly",
     "memae": "models.memae:MemAE",
     "mama-net": "models.mama_net:MAMANet",
+    "memmc-mae": "models.memmc_mae:MemMCMAE",
 }
 """Family to "module:Class"."""
 

@@ -7,6 +7,19 @@ from models.memae import MemAE
 
 SMALL = {"size_px": 16, "widths": (8, 8), "latent": 8, "slots": 12}
 """A MemAE that trains in a moment."""
+SMALL_MAE = {
+    "size_px": 16,
+    "patch_px": 4,
+    "width": 32,
+    "depth": 2,
+    "heads": 2,
+    "decoder_width": 32,
+    "decoder_depth": 1,
+    "decoder_heads": 2,
+    "memory": 4,
+    "scales": 2,
+}
+"""A MemMC-MAE that trains in a moment."""
 
 
 def healthy(count: int, *, seed: int = 0, size_px: int = 16) -> Tensor:

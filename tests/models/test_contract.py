@@ -13,7 +13,7 @@ from models import DETECTORS, UnknownDetector, artifact
 from models.contract import Batch, Coder, Detector, Player
 from models.fit import Images, Labels, Plan, fit
 from tests.models.cards import CALIBRATION, card
-from tests.models.chests import SMALL, healthy, with_opacity
+from tests.models.chests import SMALL, SMALL_MAE, healthy, with_opacity
 
 TINY: Mapping[str, object] = {"size_px": 16, "widths": (8, 8), "latent": 8}
 SMALL_PARAMS: dict[str, Mapping[str, object]] = {
@@ -34,8 +34,9 @@ SMALL_PARAMS |= {
     }
     for base, params in SMALL_PARAMS.items()
 }
+SMALL_PARAMS["memmc-mae"] = SMALL_MAE
 SMALL_PARAMS["mama-net"] = {"size_px": 16, "widths": (8, 8, 8), "slots": 32}
-EPOCHS = {"memae": 8, "maddr over memae": 8}
+EPOCHS = {"memae": 8, "maddr over memae": 8, "memmc-mae": 8}
 """By row, where it is not 4."""
 ORGAN_N, MODALITY_N = torch.arange(96) % 2, torch.arange(96) // 2 % 2
 Fitted = Callable[[str], Detector]
