@@ -16,6 +16,7 @@ DETECTORS: Final[Mapping[str, str]] = {
     "f-anogan": "models.f_anogan:FAnoGAN",
     "ganomaly": "models.ganomaly:GANomaly",
     "memae": "models.memae:MemAE",
+    "simsid": "models.simsid:SimSID",
     "mama-net": "models.mama_net:MAMANet",
     "memmc-mae": "models.memmc_mae:MemMCMAE",
 }

@@ -36,7 +36,14 @@ SMALL_PARAMS |= {
 }
 SMALL_PARAMS["memmc-mae"] = SMALL_MAE
 SMALL_PARAMS["mama-net"] = {"size_px": 16, "widths": (8, 8, 8), "slots": 32}
-EPOCHS = {"memae": 8, "maddr over memae": 8, "memmc-mae": 8}
+SMALL_PARAMS["simsid"] = {
+    **TINY,
+    "latent": 4,
+    "slots": (12, 6, 4),
+    "decoder_slots": 6,
+    "generator_every": 1,
+}
+EPOCHS = {"simsid": 8, "memae": 8, "maddr over memae": 8, "memmc-mae": 8}
 """By row, where it is not 4."""
 ORGAN_N, MODALITY_N = torch.arange(96) % 2, torch.arange(96) // 2 % 2
 Fitted = Callable[[str], Detector]
