@@ -1,8 +1,12 @@
+from pathlib import Path
+
 import pytest
 import torch
 from torch import Tensor
 
 from models.contract import Batch
+from models.curves import Epoch
+from models.fit import Images, Plan, fit
 from models.memmc_mae import VIT_B, MemMCMAE
 from models.tokens import hidden, to_images, to_patches
 from tests.models.chests import healthy, with_opacity
@@ -131,6 +135,24 @@ class TestTheLoss:
                 torch.autograd.backward(detector.loss(Batch(voxels)).total)
                 optimizer.step()
         assert stage.watch(Batch(voxels)) < 0.6 * before
+
+    def test_a_run_that_was_killed_and_carried_on_draws_the_same_masks(
+        self, tmp_path: Path
+    ) -> None:
+        images, plan = Images(healthy(8), healthy(4, seed=1)), Plan(epochs=3, batch_size=4)
+
+        def kill(epoch: Epoch) -> None:
+            if epoch.number == 2:
+                raise InterruptedError
+
+        whole, broken, resumed = _tiny(), _tiny(), _tiny()
+        fit(whole, images, plan, tmp_path / "whole")
+        with pytest.raises(InterruptedError):
+            fit(broken, images, plan, tmp_path / "broken", progress=kill)
+        torch.manual_seed(99)
+        fit(resumed, images, plan, tmp_path / "broken", resume=True)
+        for name, value in resumed.state_dict().items():
+            assert torch.equal(value, whole.state_dict()[name]), name
 
 
 class TestScore:
