@@ -1,6 +1,11 @@
 """Search by short binary codes: packed bits, exclusive or, and a count of the ones.
 
 Source:   Chen et al. 2021, IEEE TMI, doi 10.1109/TMI.2020.3045295, section III-C (eq. 6, 7).
+Cost:     measured by ``python -m tests.bench.hash_search`` on one thread, with the hashing of the
+          queries, against the cosines of 32-bit floats: half the time for 841 queries of 512
+          features and 2000 slots, a third or less for 20 000 slots, a fourteenth for whole maps of
+          13 456 features. For few queries of short codes a product of floats is the faster one.
+          A slot's code takes 16 bytes for 128 bits, its 512 floats take 2048.
 
 Shapes: P queries, M slots, B bits, W words of 64 bits, K nearest slots, R pairs.
 """

@@ -15,8 +15,9 @@ Differs:  ``memory`` holds one code a place of the last map (``position``), sinc
           The Wasserstein distance of eq. 12 is taken between the intensities of an image and
           its reconstruction, exactly and without a critic. One channel instead of three alike.
           Without ``basis`` or with ``wasserstein_weight`` 0 it is what the paper's ablations are.
-          A bit of a query that lies on its edge may fall either way where sums are rounded
-          otherwise, as on another device; a score then moves by what two slots differ.
+          A bit that lies on its edge may fall either way where sums are rounded otherwise, and
+          the last digit of a convolution depends on the batch: so the CPU encodes each image by
+          itself when it scores. Another device may still choose another slot now and then.
 
 Shapes: N slices, C channels, H W rows and columns, P places, F features, M memory slots.
 """
@@ -133,9 +134,9 @@ class MAMANet(Detector):
 
     def rebuild(self, voxels_NCHW: Tensor, *, recall: bool = True) -> Tensor:
         """Give the reconstruction; without ``recall`` the codes pass around the memory."""
-        maps = self._maps(voxels_NCHW)
-        code = self.squeeze(maps[-1])
-        held = self.expand(self._recalled(code) if recall else code)
+        apart = voxels_NCHW.device.type == "cpu" and not torch.is_grad_enabled()
+        encoded = self._apart if apart else self._encoded
+        *maps, held = encoded(voxels_NCHW, recall=recall)
         found = held
         if self.basis is not None:
             found = torch.cat([held, self.basis(maps[-1] if self.faithful else held)], 1)
@@ -177,6 +178,16 @@ class MAMANet(Detector):
         """Fill the bank, where the memory is one, with codes of places of healthy images."""
         if isinstance(self.memory, Bank):
             self.memory.fill(_places(self._maps(voxels_NCHW)[-1]) for voxels_NCHW in batches)
+
+    def _apart(self, voxels_NCHW: Tensor, *, recall: bool = True) -> list[Tensor]:
+        parts = (self._encoded(one_1CHW, recall=recall) for one_1CHW in torch.split(voxels_NCHW, 1))
+        return [torch.cat(each) for each in zip(*parts, strict=True)]
+
+    def _encoded(self, voxels_NCHW: Tensor, *, recall: bool) -> list[Tensor]:
+        """Give the three maps, and what the decoder gets in place of the last."""
+        maps = self._maps(voxels_NCHW)
+        code = self.squeeze(maps[-1])
+        return [*maps, self.expand(self._recalled(code) if recall else code)]
 
     def _maps(self, voxels_NCHW: Tensor) -> list[Tensor]:
         maps, last = [], voxels_NCHW
