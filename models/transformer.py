@@ -1,7 +1,7 @@
 """Blocks of transformers: attention to learned memories and to every level of an encoder.
 
 Source: Vaswani et al. 2017, arXiv:1706.03762; memories and gates as in Cornia et al. 2020,
-        arXiv:1912.08226, eq. 3 to 6, with the scales of its public code.
+        arXiv:1912.08226, sections 3.1 and 3.2, with the scales of its public code.
 
 Shapes: B sequences, Q tokens that ask, V tokens that are asked, F features, M memory slots,
 L levels, G gates.
