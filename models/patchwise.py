@@ -97,6 +97,7 @@ class InPainting(nn.Module):
 class Bottleneck(nn.Module):
     """Puts what a memory knows in the place of the patches' last maps.
 
+    ``widths`` are the channels of these and of what the memory is asked, ``side`` their rows.
     Without ``inpainting`` a patch gets what the memory answered it.
     """
 
@@ -129,8 +130,8 @@ class Bottleneck(nn.Module):
 class Decoder(nn.Module):
     """The way back: patch by patch with the encoder's maps, then the stitched image.
 
-    With ``memories`` each of the patchwise steps leaves through its own, if it has a quarter of a
-    patch for every place.
+    With ``memories`` what a patchwise step made is replaced by what its memory answers, which has
+    a place for each quarter of a patch.
     """
 
     def __init__(self, widths: Sequence[int], grid: int, memories: Sequence[SpaceMemory]) -> None:
