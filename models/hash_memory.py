@@ -6,7 +6,8 @@ Differs:  the sigmoid that section IV-A names stands before eq. 6, whose 0.5 has
           as printed the farther slot weighs more. Eq. 6 and 9 have no gradient, and the paper
           gives no other: here bits pass the sigmoid's gradient back, and the choice of a slot
           that of the softmax over all, so that slots, hash layer and encoder learn. A slot that
-          was not chosen for ``idle`` batches starts anew from a query of the batch.
+          was not chosen for ``idle`` batches starts anew from a query of the batch, as all do
+          in the first batches: of random slots all images would choose one or two.
 
 Shapes: P queries, F features, M slots, B bits, W words, K nearest slots.
 """
@@ -107,7 +108,8 @@ class HashMemory(nn.Module):
 
     def _make_slots(self, slots: int, features: int) -> None:
         self.slots_MF = nn.Parameter(torch.randn(slots, features))
-        self.register_buffer("idle_M", torch.zeros(slots, dtype=torch.int64))
+        # All begin idle: random numbers lie nowhere near the codes of images.
+        self.register_buffer("idle_M", torch.full((slots,), self.idle, dtype=torch.int64))
 
     def _chances(self, code_PF: Tensor) -> Tensor:
         chance_PB: Tensor = self.hash(code_PF).sigmoid()

@@ -109,6 +109,7 @@ class TestLearning:
 class TestDeadSlots:
     def test_one_not_chosen_for_so_many_batches_becomes_a_query(self) -> None:
         memory, query = _memory(idle=3), _queries(4)
+        memory.idle_M.zero_()
         used = torch.unique(memory.look_up(query)[0])
         for _ in range(3):
             memory(query)
@@ -119,6 +120,13 @@ class TestDeadSlots:
         changed = (memory.slots_MF != before).any(1).nonzero()[:, 0]
         assert torch.equal(changed, dead[:4])
         assert all((query == slot).all(1).any() for slot in memory.slots_MF[changed])
+
+    def test_all_begin_as_queries_of_the_first_batches(self) -> None:
+        memory = _memory()
+        memory(_queries(8))
+        memory(_queries(8, seed=2))
+        seen = torch.cat([_queries(8), _queries(8, seed=2)])
+        assert all((seen == slot).all(1).any() for slot in memory.slots_MF)
 
     def test_none_does_where_that_is_off_or_nothing_is_learned(self) -> None:
         for memory in (_memory(idle=0), _memory(idle=1).eval()):
