@@ -39,7 +39,6 @@ def build(assessment: Assessment, context: ReportContext) -> Document:
     with quiet():
         source = read(assessment)
         at = local(context, source)
-        header = source.header
         made = SCImage(
             pixel_array=render(page(assessment, context)),
             photometric_interpretation="MONOCHROME2",
