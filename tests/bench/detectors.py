@@ -1,8 +1,8 @@
 """Measure how fast detectors score: ``python -m tests.bench.detectors [ARTIFACT ...]``.
 
 Without an artifact every family of DETECTORS is measured with its default parameters, untrained,
-which costs the same. Prints images a second in batches of 32 on two CPU threads, and on a GPU where
-there is one, beside the plainest autoencoder in the same run, and the size of the weights.
+which costs the same. Prints images a second in batches of 32, of one core's own time and on a GPU
+where there is one, beside the plainest autoencoder in the same run, and the size of the weights.
 """
 
 import sys
@@ -19,7 +19,6 @@ from models.speed import speed
 
 SIZES_PX = (64, 128, 224)
 BATCH = 32
-THREADS = 2
 MADDR: dict[str, Any] = {
     "base": "memae",
     "base_params": {},
@@ -37,7 +36,7 @@ def main() -> None:
         megabytes = sum(one.numel() * one.element_size() for one in held) / 1e6
         for device in ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",):
             voxels = torch.rand(BATCH, 1, size_px, size_px, device=device)
-            rate = speed(detector.to(device).score, voxels, threads=THREADS)
+            rate = speed(detector.to(device).score, voxels)
             print(  # noqa: T201 - its output
                 f"{name:44} {device:6} {megabytes:6.1f} {rate.detector:9.1f} {rate.plain:9.1f} "
                 f"{rate.detector / rate.plain:6.2f}"

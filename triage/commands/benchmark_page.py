@@ -187,9 +187,9 @@ def _others(table: Table, numbers: Numbers) -> Iterator[str]:
 def _costs(table: Table, numbers: Numbers, speeds: "Mapping[str, Sequence[Rate]]") -> Iterator[str]:
     yield from ("## Size and speed", "")
     yield (
-        "Speed is of one of a row's detectors on prepared pictures in batches of 32, on two "
-        "threads where the device is a CPU, in turns with the plainest autoencoder (four "
-        "halvings, four doublings); medians, so that what else the machine does slows both."
+        "Speed is of one of a row's detectors on prepared pictures in batches of 32, in turns with "
+        "the plainest autoencoder (four halvings, four doublings). On a CPU a second is one of "
+        "one core's own time, so that other work does not count; two cores score twice as many."
     )
     yield ""
     yield head("detector", "parameters", "weights, MB", "epochs", "training, s")
