@@ -19,7 +19,9 @@ def add_to(app: typer.Typer) -> None:
 
 
 def evaluate(
-    artifact: Annotated[Path, typer.Argument(exists=True, file_okay=False, help="Its folder.")],
+    artifact: Annotated[
+        Path, typer.Argument(help="Its folder, or the name of one that is installed.")
+    ],
     data: Annotated[Path, typer.Option(exists=True, help="Folder with split.csv and pictures.")],
     subset: Annotated[list[str] | None, typer.Option(help="By default every subset.")] = None,
     split: Annotated[
@@ -37,13 +39,17 @@ def evaluate(
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     as_json: AsJson = False,
+    state: State = None,
+    config: Config = None,
 ) -> None:
     """Measure a trained detector on labelled pictures it has not seen."""
     from triage.commands.evaluate import Question, evaluate
     from triage.commands.evaluate_page import lines
 
     asked = Question(data, tuple(subset or ()), tuple(split or ()), stratum, alpha, device)
-    found = evaluate(artifact, asked, out=out)
+    installed = (one / artifact for one in common.load(state, config).artifacts)
+    folder = next((one for one in (artifact, *installed) if one.is_dir()), artifact)
+    found = evaluate(folder, asked, out=out)
     if as_json:
         common.print_json(found.model_dump(mode="json"))
         return

@@ -224,9 +224,6 @@ def _voxels(picture: Picture, recipe: "Recipe", decoder: Decoder) -> Tensor:
             found = preprocess(series_of(picture), recipe, decoder).voxels_NCHW
         else:
             found = prepare((picture,), recipe).voxels
-    except ConfigError as why:
-        msg = f"{picture.where}: {why}"
-        raise ConfigError(msg) from None
     except CodedError as why:
         msg = f"{picture.where}: {why.reason}; take the series out, or build the cohort again"
         raise ConfigError(msg) from None

@@ -18,11 +18,17 @@ from triage.commands.common import FAILED, OK, SETUP, USAGE
 
 def commands() -> list[tuple[str, ...]]:
     """Every command's words."""
-    found: list[tuple[str, ...]] = []
-    for name, one in typer.main.get_command(app).commands.items():  # type: ignore[attr-defined]
-        inner = getattr(one, "commands", None)
-        found += [(name, part) for part in inner] if inner else [(name,)]
-    return found
+    return below(typer.main.get_command(app))
+
+
+def below(group: object) -> list[tuple[str, ...]]:
+    """Give the words of every command below a group, whatever groups lie between."""
+    inner: dict[str, object] = getattr(group, "commands", {})
+    return [
+        (name, *rest)
+        for name, one in inner.items()
+        for rest in (below(one) if hasattr(one, "commands") else [()])
+    ]
 
 
 def test_the_help_names_every_command_and_the_exit_codes() -> None:

@@ -139,7 +139,7 @@ def _copied(folder: Path) -> None:
     ("spoil", "message"),
     [
         (_missing, r"split\.csv line 5: .*3\.png is not there; put it back"),
-        (_broken, r"split\.csv line 5: .*3\.png .*mend it, or take its line out"),
+        (_broken, r"split\.csv line 5: .*3\.png .*mend it, or take the line out"),
         (_flat, r"split\.csv line 5: .*3\.png has no contrast"),
         (_copied, r"split\.csv line \d+ \(.*\) and .*line \d+ \(.*\) hold the same picture"),
     ],
