@@ -1,5 +1,7 @@
 """A migrated database for each test, on SQLite and on PostgreSQL."""
 
+import logging
+import os
 import shutil
 from collections.abc import Iterator
 from itertools import count
@@ -99,9 +101,23 @@ def dsn(server: servers.Postgres, name: str) -> str:
 
 
 @pytest.fixture(autouse=True)
-def _logging_as_before() -> Iterator[None]:
-    """Undo what a test configures: a logger kept for later writes to a stream long closed."""
-    before = structlog.get_config()
+def _process_as_before() -> Iterator[None]:
+    """Undo what commands run inside a test do to its process: logging and environment.
+
+    A logger kept for later writes to a stream long closed; a state folder kept in the environment
+    is read by the children of the next test.
+    """
+    before, environment = structlog.get_config(), dict(os.environ)
+    root = logging.getLogger()
+    handlers, level = list(root.handlers), root.level
     yield
     structlog.configure(**before)
     structlog.contextvars.clear_contextvars()
+    logging.captureWarnings(capture=False)
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    for name in {*os.environ, *environment}:
+        if name.startswith("TRIAGE_"):
+            os.environ.pop(name, None)
+            if name in environment:
+                os.environ[name] = environment[name]

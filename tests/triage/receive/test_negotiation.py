@@ -115,11 +115,11 @@ class TestReading:
         syntaxes = b"".join(raw.item(0x40, b"1.%d" % number) for number in range(5000))
         context = raw.item(0x20, b"\x01\0\0\0" + raw.item(0x30, CT.encode()) + syntaxes)
         content = raw.associate_rq([])[6:]
-        started = time.perf_counter()
+        started = time.process_time()
         assert taken(read_request(content + context)) == {}
         with pytest.raises(Broken, match="too many transfer syntaxes"):
             read_request(content + context * 4)
-        assert time.perf_counter() - started < 0.5
+        assert time.process_time() - started < 0.5
 
     def test_a_full_request_is_answered_before_others_wait_long(self) -> None:
         full = [(CT, [str(uid) for uid in AllTransferSyntaxes])] * 128
