@@ -200,6 +200,20 @@ def peer(port: int, source: str = "127.0.0.1") -> Iterator[Peer]:
         one.close()
 
 
+def rejection(
+    port: int, contexts: Contexts, source: str = "127.0.0.1", **titles: bytes
+) -> tuple[int, ...] | None:
+    """Ask to associate; give result, source and reason, or None when accepted.
+
+    Read from the wire: pynetdicom calls a rejection an abort when the end comes close behind it.
+    """
+    with peer(port, source) as one:
+        one.send(associate_rq(contexts, **titles))  # type: ignore[arg-type]
+        kind, content = one.receive()
+        assert kind in (ACCEPT, REJECT)
+        return tuple(content[1:4]) if kind == REJECT else None
+
+
 def echo_ms(port: int, source: str = "127.0.0.1") -> float:
     """Connect, associate, C-ECHO and release; give how long that took."""
     started = time.perf_counter()

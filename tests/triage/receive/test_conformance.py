@@ -16,6 +16,7 @@ from pynetdicom.presentation import PresentationContext
 
 from db.engine import connect
 from tests.triage.peers import Scripted, destination, scripted
+from tests.triage.receive import raw
 from tests.triage.receive.conftest import Start
 from triage import IMPLEMENTATION_CLASS_UID, commitment
 from triage import settings as configuration
@@ -128,13 +129,12 @@ def test_a_provider_of_storage_commitment_may_report_and_nobody_else(
 def test_the_listener_keeps_the_policies_that_are_stated(stated: Entity, start: Start) -> None:
     contexts = [build_context("1.2.840.10008.1.1")]
     port = start(max_associations_per_address=2).port
-    with associated(port, contexts, "WRONG") as association:
-        assert association.is_rejected
+    echo = [("1.2.840.10008.1.1", ["1.2.840.10008.1.2"])]
+    assert raw.rejection(port, echo, called=b"WRONG") == (1, 1, 7)
     with associated(port, contexts, "TRIAGE") as one, associated(port, contexts, "TRIAGE") as two:
         assert one.is_established
         assert two.is_established
-        with associated(port, contexts, "TRIAGE") as three:
-            assert three.is_rejected
+        assert raw.rejection(port, echo) == (2, 3, 2)
         policies = stated.policies or {}
         most = one.acceptor.maximum_length
         assert policies["maximum PDU received"] == f"{most} bytes"

@@ -29,12 +29,7 @@ def journal(listener: Listener) -> list[JournalEvent]:
 
 
 def rejection(port: int, source: str = "127.0.0.1", **titles: bytes) -> tuple[int, ...] | None:
-    """Ask to associate; give result, source and reason, or None when accepted."""
-    with raw.peer(port, source) as peer:
-        peer.send(raw.associate_rq(CONTEXTS, **titles))  # type: ignore[arg-type]
-        kind, content = peer.receive()
-        assert kind in (raw.ACCEPT, raw.REJECT)
-        return tuple(content[1:4]) if kind == raw.REJECT else None
+    return raw.rejection(port, CONTEXTS, source, **titles)
 
 
 def rss_kib() -> int:

@@ -6,6 +6,7 @@ from pydicom.uid import CTImageStorage, ImplicitVRLittleEndian
 from pynetdicom import AE, build_role
 
 from tests.triage.committer import Committer
+from tests.triage.receive import raw
 from tests.triage.receive.conftest import Start
 from triage import commitment
 
@@ -28,10 +29,8 @@ def test_a_report_is_in_the_spool_when_it_is_answered(start: Start) -> None:
 
 
 def test_one_that_wants_us_to_be_the_provider_is_not_taken(start: Start) -> None:
-    ae = AE()
-    ae.add_requested_context(commitment.SOP_CLASS, ImplicitVRLittleEndian)
-    association = ae.associate("127.0.0.1", start().port, ae_title="TRIAGE")
-    assert association.is_rejected
+    asking = [(commitment.SOP_CLASS, [str(ImplicitVRLittleEndian)])]
+    assert raw.rejection(start().port, asking) is not None
 
 
 def test_the_role_is_for_this_class_alone(start: Start) -> None:
