@@ -128,12 +128,15 @@ class Site:
         return sorted(found)
 
     def kill(self, name: str, limit_s: float = 30.0) -> None:
-        """End a process of the site with SIGKILL; its supervisor starts it again."""
+        """End a process of the site with SIGKILL and see it gone; its supervisor starts another."""
         deadline = time.monotonic() + limit_s
         while not (found := self.pids_of(name)):
             assert time.monotonic() < deadline, f"no process {name}"
             time.sleep(0.1)
         os.kill(found[-1], signal.SIGKILL)
+        while found[-1] in self.pids_of(name):  # or its sockets would still take connections
+            assert time.monotonic() < deadline, f"the killed process {name} is still there"
+            time.sleep(0.01)
 
     def tail(self) -> str:
         """Give the last log lines, for a failed test."""

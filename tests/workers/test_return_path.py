@@ -27,7 +27,7 @@ from triage.destinations import Dimse
 from workers.housekeeping import free_the_dead
 
 QUICK = {"retry_first_s": 0.3, "retry_longest_s": 0.3, "max_tries": 100, "poll_s": 0.02}
-DEADLINE_S = 3.0
+DEADLINE_S = 6.0
 pytestmark = [
     REFUSED,
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),

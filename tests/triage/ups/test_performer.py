@@ -408,7 +408,7 @@ class performing:  # noqa: N801 - used as a statement
         self._process.wait()
 
 
-def wait(question: Callable[[], bool], limit_s: float = 15.0) -> bool:
+def wait(question: Callable[[], bool], limit_s: float = 40.0) -> bool:
     until = time.monotonic() + limit_s
     while not question() and time.monotonic() < until:
         time.sleep(0.05)
