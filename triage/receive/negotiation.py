@@ -22,7 +22,7 @@ from pynetdicom.presentation import (
 
 from triage import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from triage.commitment import SOP_CLASS as STORAGE_COMMITMENT
-from triage.receive.request import ACCEPTABLE, PREFERRED, AssociateRequest
+from triage.receive.request import ACCEPTABLE, MAX_REMEMBERED, PREFERRED, AssociateRequest
 from triage.receive.scan import IMPLICIT_LITTLE
 
 VERIFICATION: Final = "1.2.840.10008.1.1"
@@ -62,8 +62,7 @@ class Context:
 
 def negotiate(request: AssociateRequest) -> list[PresentationContext]:
     """Give the answer to each proposed presentation context."""
-    is_reporter = request.reports_commitments
-    return [_answer(proposal, is_reporter=is_reporter) for proposal in request.proposals]
+    return list(_negotiated(request))
 
 
 def accepted(answers: list[PresentationContext]) -> dict[int, Context]:
@@ -115,6 +114,12 @@ def is_storage(uid: str) -> bool:
     if uid in STORAGE or not uid.startswith("1.2.840.10008."):
         return bool(uid)
     return uid.startswith(STORAGE_ROOTS) and (UID(uid).type == "" or "Storage" in UID(uid).name)
+
+
+@lru_cache(maxsize=MAX_REMEMBERED)
+def _negotiated(request: AssociateRequest) -> tuple[PresentationContext, ...]:
+    is_reporter = request.reports_commitments
+    return tuple(_answer(proposal, is_reporter=is_reporter) for proposal in request.proposals)
 
 
 def _answer(proposal: PresentationContext, *, is_reporter: bool) -> PresentationContext:
