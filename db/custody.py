@@ -1,4 +1,4 @@
-"""What became of every received instance, what about identity needs a person, and the nightly sum."""
+"""What became of every received instance, what needs a person, and the nightly sum."""
 
 from datetime import datetime
 

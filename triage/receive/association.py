@@ -86,6 +86,7 @@ class Association:
         log.get().info(
             "association.closed",
             how=how,
+            association=self._caller.association_id,
             ae_title=self._caller.ae_title,
             address=self._caller.address,
             accepted=self._tally.accepted,

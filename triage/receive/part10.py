@@ -1,15 +1,17 @@
 """The header that makes a received data set a file (PS3.10 7.1), written by us alone.
 
 The preamble is zeros, whatever a peer would like there (CVE-2019-11687). The data set follows
-untouched.
+untouched. The association and its times travel as private information of ours (PS3.10 7.1).
 """
 
-from dataclasses import dataclass
+import json
+import uuid
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from struct import Struct
 from typing import Final
 
 from triage import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
-from triage.receive.scan import Scanned
 
 PREFIX: Final = bytes(128) + b"DICM"
 SHORT: Final = Struct("<HH2sH")
@@ -26,9 +28,28 @@ class Caller:
     port: int
     our_address: str
     our_port: int
+    association_id: str = field(default_factory=lambda: uuid.uuid4().hex)
+    """Ours, random: 32 hexadecimal digits."""
+    opened_at: datetime = field(default_factory=lambda: datetime.now(UTC))
 
 
-def file_header(scanned: Scanned, transfer_syntax_uid: str, caller: Caller) -> bytes:
+class Names(Protocol):
+    """What has the two names of an instance."""
+
+    @property
+    def sop_class_uid(self) -> str: ...  # noqa: D102 - the standard's name
+    @property
+    def sop_instance_uid(self) -> str: ...  # noqa: D102
+
+
+class Named(NamedTuple):
+    """An instance's names alone."""
+
+    sop_class_uid: str
+    sop_instance_uid: str
+
+
+def file_header(named: Names, transfer_syntax_uid: str, caller: Caller) -> bytes:
     """Give preamble, prefix and file meta for a data set.
 
     Presentation addresses are written as PS3.10 7.1.1.1 says: "dicom:10.0.0.5:104".
@@ -37,8 +58,8 @@ def file_header(scanned: Scanned, transfer_syntax_uid: str, caller: Caller) -> b
     ours = f"dicom:{_host(caller.our_address)}:{caller.our_port}"
     meta = b"".join((
         LONG.pack(2, 0x0001, b"OB", 2) + b"\0\x01",
-        _short(0x0002, b"UI", scanned.sop_class_uid),
-        _short(0x0003, b"UI", scanned.sop_instance_uid),
+        _short(0x0002, b"UI", named.sop_class_uid),
+        _short(0x0003, b"UI", named.sop_instance_uid),
         _short(0x0010, b"UI", transfer_syntax_uid),
         _short(0x0012, b"UI", IMPLEMENTATION_CLASS_UID),
         _short(0x0013, b"SH", IMPLEMENTATION_VERSION_NAME),
@@ -48,6 +69,8 @@ def file_header(scanned: Scanned, transfer_syntax_uid: str, caller: Caller) -> b
         _address(0x0026, theirs),
         _address(0x0027, theirs),
         _address(0x0028, ours),
+        _short(0x0100, b"UI", IMPLEMENTATION_CLASS_UID),
+        _private(caller),
     ))  # fmt: skip
     return PREFIX + SHORT.pack(2, 0, b"UL", 4) + len(meta).to_bytes(4, "little") + meta
 
@@ -62,6 +85,18 @@ def _address(element: int, text: str) -> bytes:
     value = text.encode("ascii")
     value += b" " * (len(value) % 2)
     return LONG.pack(2, element, b"UR", len(value)) + value
+
+
+def _private(caller: Caller) -> bytes:
+    """Give who brought it and when, for the index: JSON in Private Information."""
+    facts = {
+        "association": caller.association_id,
+        "opened": caller.opened_at.isoformat(timespec="milliseconds"),
+        "spooled": datetime.now(UTC).isoformat(timespec="milliseconds"),
+    }
+    value = json.dumps(facts).encode("ascii")
+    value += b" " * (len(value) % 2)
+    return LONG.pack(2, 0x0102, b"OB", len(value)) + value
 
 
 def _host(address: str) -> str:

@@ -1,5 +1,7 @@
 """The header is a Part 10 header, says who sent it, and hides nothing."""
 
+import json
+from datetime import datetime
 from pathlib import Path
 
 from pydicom import dcmread
@@ -51,3 +53,16 @@ def test_odd_titles_and_ipv6_are_padded_and_bracketed(tmp_path: Path) -> None:
 def test_the_sender_does_not_change_the_digest(tmp_path: Path) -> None:
     other = Caller("ROUTER", "TRIAGE", "10.0.0.77", 1, "10.0.0.1", 11112)
     assert digest(written(tmp_path / "1")) == digest(written(tmp_path / "2", other))
+
+
+def test_it_tells_the_index_which_association_brought_it_and_when(tmp_path: Path) -> None:
+    meta = dcmread(written(tmp_path / "file")).file_meta
+    assert meta.PrivateInformationCreatorUID == IMPLEMENTATION_CLASS_UID
+    told = json.loads(meta.PrivateInformation)
+    assert told["association"] == CALLER.association_id
+    assert datetime.fromisoformat(told["opened"]) <= datetime.fromisoformat(told["spooled"])
+
+
+def test_two_associations_of_one_peer_are_told_apart() -> None:
+    again = Caller("MODALITY", "TRIAGE", "10.0.0.5", 50123, "10.0.0.1", 11112)
+    assert again.association_id != CALLER.association_id
