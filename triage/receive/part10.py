@@ -9,7 +9,7 @@ import uuid
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from struct import Struct
-from typing import Final
+from typing import Final, NamedTuple, Protocol
 
 from triage import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 
@@ -31,6 +31,8 @@ class Caller:
     association_id: str = field(default_factory=lambda: uuid.uuid4().hex)
     """Ours, random: 32 hexadecimal digits."""
     opened_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+    scheme: str = "dicom"
+    """http where it came by STOW-RS."""
 
 
 class Names(Protocol):
@@ -54,8 +56,8 @@ def file_header(named: Names, transfer_syntax_uid: str, caller: Caller) -> bytes
 
     Presentation addresses are written as PS3.10 7.1.1.1 says: "dicom:10.0.0.5:104".
     """
-    theirs = f"dicom:{_host(caller.address)}:{caller.port}"
-    ours = f"dicom:{_host(caller.our_address)}:{caller.our_port}"
+    theirs = f"{caller.scheme}:{_host(caller.address)}:{caller.port}"
+    ours = f"{caller.scheme}:{_host(caller.our_address)}:{caller.our_port}"
     meta = b"".join((
         LONG.pack(2, 0x0001, b"OB", 2) + b"\0\x01",
         _short(0x0002, b"UI", named.sop_class_uid),
