@@ -6,6 +6,7 @@ untouched. The association and its times travel as private information of ours (
 
 import json
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from struct import Struct
@@ -51,8 +52,13 @@ class Named(NamedTuple):
     sop_instance_uid: str
 
 
-def file_header(named: Names, transfer_syntax_uid: str, caller: Caller) -> bytes:
-    """Give preamble, prefix and file meta for a data set.
+def file_header(
+    named: Names,
+    transfer_syntax_uid: str,
+    caller: Caller,
+    note: Mapping[str, str | int] | None = None,
+) -> bytes:
+    """Give preamble, prefix and file meta for a data set; ``note`` goes into our private part.
 
     Presentation addresses are written as PS3.10 7.1.1.1 says: "dicom:10.0.0.5:104".
     """
@@ -72,7 +78,7 @@ def file_header(named: Names, transfer_syntax_uid: str, caller: Caller) -> bytes
         _address(0x0027, theirs),
         _address(0x0028, ours),
         _short(0x0100, b"UI", IMPLEMENTATION_CLASS_UID),
-        _private(caller),
+        _private(caller, note or {}),
     ))  # fmt: skip
     return PREFIX + SHORT.pack(2, 0, b"UL", 4) + len(meta).to_bytes(4, "little") + meta
 
@@ -89,12 +95,13 @@ def _address(element: int, text: str) -> bytes:
     return LONG.pack(2, element, b"UR", len(value)) + value
 
 
-def _private(caller: Caller) -> bytes:
+def _private(caller: Caller, note: Mapping[str, str | int]) -> bytes:
     """Give who brought it and when, for the index: JSON in Private Information."""
     facts = {
         "association": caller.association_id,
         "opened": caller.opened_at.isoformat(timespec="milliseconds"),
         "spooled": datetime.now(UTC).isoformat(timespec="milliseconds"),
+        **note,
     }
     value = json.dumps(facts).encode("ascii")
     value += b" " * (len(value) % 2)
