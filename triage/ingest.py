@@ -4,18 +4,13 @@ A crash between any two lines loses nothing: the file leaves ``in`` only after i
 committed, and doing it again changes nothing but the copy counter.
 """
 
-import struct
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final
 
 import pydicom
-from pydicom.dataset import Dataset
-from pydicom.errors import InvalidDicomError
-from pydicom.multival import MultiValue
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
@@ -26,46 +21,13 @@ from db.states import StudyState
 from db.tables import AuditRow, InstanceRow, OutboxRow, QuarantineRow, StudyRow
 from db.upsert import insert_once
 from triage import commitment
+from triage.arrival import IDENTITY, READ_ERRORS, Arrival, Unindexable, read_arrival, text
 from triage.errors import Reason
 from triage.finding import Outcome
 from triage.settings import Completeness
 from triage.spool import JournalEvent, Spool
 
 ACTOR: Final = "ingestor"
-REQUIRED: Final = ("SOPInstanceUID", "SOPClassUID", "StudyInstanceUID", "SeriesInstanceUID")
-IDENTITY: Final = {
-    "patient_id": "PatientID",
-    "issuer_of_patient_id": "IssuerOfPatientID",
-    "patient_name": "PatientName",
-    "patient_birth_date": "PatientBirthDate",
-    "patient_sex": "PatientSex",
-    "accession_number": "AccessionNumber",
-    "study_date": "StudyDate",
-    "study_time": "StudyTime",
-    "study_description": "StudyDescription",
-}
-WANTED: Final = [*REQUIRED, *IDENTITY.values(), "Modality", "BodyPartExamined"]
-READ_ERRORS: Final = (
-    InvalidDicomError, OSError, EOFError, ValueError, TypeError, KeyError, AttributeError,
-    NotImplementedError, OverflowError, LookupError, struct.error, RecursionError,
-)  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True)
-class Arrival:
-    """What the index needs to know of one received file."""
-
-    sha256: str
-    size_bytes: int
-    transfer_syntax_uid: str
-    source_ae_title: str
-    source_address: str
-    values: dict[str, str]
-    """Keyword -> text, for every keyword of WANTED."""
-
-
-class Unindexable(Exception):
-    """Acknowledged bytes that cannot be indexed: kept in quarantine and shown."""
 
 
 def ingest_all(database: Database, spool: Spool, rules: Completeness, *, limit: int = 500) -> int:
@@ -91,35 +53,6 @@ def ingest_file(database: Database, spool: Spool, rules: Completeness, path: Pat
         with database.begin() as session:
             index(session, arrival, rules)
     spool.release(path)
-
-
-def read_arrival(path: Path, sha256: str) -> Arrival:
-    """Read what the index needs from a Part 10 file's header.
-
-    Raises:
-        Unindexable: no DICOM, or a UID is missing. The text names keywords only.
-    """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # pydicom's warnings quote the values they doubt
-            header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(WANTED))
-            meta = header.file_meta
-            values = {keyword: _text(header, keyword) for keyword in WANTED}
-    except READ_ERRORS as why:
-        msg = f"unreadable: {type(why).__name__}"
-        raise Unindexable(msg) from None
-    missing = [keyword for keyword in REQUIRED if not values[keyword]]
-    if missing:
-        msg = f"missing: {', '.join(missing)}"
-        raise Unindexable(msg)
-    return Arrival(
-        sha256=sha256,
-        size_bytes=path.stat().st_size,
-        transfer_syntax_uid=_text(meta, "TransferSyntaxUID"),
-        source_ae_title=_text(meta, "SendingApplicationEntityTitle")[:16],
-        source_address=_text(meta, "SendingPresentationAddress"),
-        values=values,
-    )
 
 
 def index(session: Session, arrival: Arrival, rules: Completeness) -> None:
@@ -162,7 +95,7 @@ def _report(session: Session, path: Path) -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             report = pydicom.dcmread(path)
-            sender = _text(report.file_meta, "SendingApplicationEntityTitle")[:16]
+            sender = text(report.file_meta, "SendingApplicationEntityTitle")[:16]
             promises = commitment.promises(report)
     except READ_ERRORS:
         promises = ()
@@ -342,12 +275,3 @@ def _audit(
         },
     )
     record(session, entry)
-
-
-def _text(dataset: Dataset, keyword: str) -> str:
-    """Give one element as text; multi-values joined as DICOM does, control characters dropped."""
-    value = dataset.get(keyword)
-    if value is None:
-        return ""
-    joined = "\\".join(str(one) for one in value) if isinstance(value, MultiValue) else str(value)
-    return "".join(character for character in joined if character.isprintable()).strip()

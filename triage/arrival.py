@@ -1,0 +1,159 @@
+"""What the index needs to know of one received file, read from its header."""
+
+import hashlib
+import json
+import struct
+import warnings
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, BinaryIO, Final
+
+import pydicom
+from pydicom.dataset import Dataset
+from pydicom.errors import InvalidDicomError
+from pydicom.multival import MultiValue
+from pydicom.uid import DeflatedExplicitVRLittleEndian
+
+from triage import IMPLEMENTATION_CLASS_UID
+
+REQUIRED: Final = ("SOPInstanceUID", "SOPClassUID", "StudyInstanceUID", "SeriesInstanceUID")
+IDENTITY: Final = {
+    "patient_id": "PatientID",
+    "issuer_of_patient_id": "IssuerOfPatientID",
+    "patient_name": "PatientName",
+    "patient_birth_date": "PatientBirthDate",
+    "patient_sex": "PatientSex",
+    "accession_number": "AccessionNumber",
+    "study_date": "StudyDate",
+    "study_time": "StudyTime",
+    "study_description": "StudyDescription",
+}
+WANTED: Final = [*REQUIRED, *IDENTITY.values(), "Modality", "BodyPartExamined"]
+READ_ERRORS: Final = (
+    InvalidDicomError, OSError, EOFError, ValueError, TypeError, KeyError, AttributeError,
+    NotImplementedError, OverflowError, LookupError, struct.error, RecursionError,
+)  # fmt: skip
+PIXEL_DATA: Final = {b"\xe0\x7f\x10\x00": "<", b"\x7f\xe0\x00\x10": ">"}
+"""Tag (7FE0,0010) in both byte orders."""
+UNDEFINED: Final = 0xFFFF_FFFF
+CHUNK: Final = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """How a file came in, as the listener wrote it down; empty where the file does not tell."""
+
+    association_id: str = ""
+    opened_at: datetime | None = None
+    spooled_at: datetime | None = None
+    called_ae_title: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """What the index needs to know of one received file."""
+
+    sha256: str
+    size_bytes: int
+    transfer_syntax_uid: str
+    source_ae_title: str
+    source_address: str
+    values: dict[str, str]
+    """Keyword -> text, for every keyword of WANTED."""
+    pixel_sha256: str = ""
+    """Of Pixel Data's value; empty without one, deflated, or where all pixels are equal."""
+    passage: Passage = Passage()
+
+
+class Unindexable(Exception):
+    """Acknowledged bytes that cannot be indexed: kept in quarantine and shown."""
+
+
+def read_arrival(path: Path, sha256: str) -> Arrival:
+    """Read what the index needs from a Part 10 file: its header, and its pixels' digest.
+
+    Raises:
+        Unindexable: no DICOM, or a UID is missing. The text names keywords only.
+    """
+    try:
+        with warnings.catch_warnings(), path.open("rb") as file:
+            warnings.simplefilter("ignore")  # pydicom's warnings quote the values they doubt
+            header = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=list(WANTED))
+            meta = header.file_meta
+            values = {keyword: text(header, keyword) for keyword in WANTED}
+            syntax = text(meta, "TransferSyntaxUID")
+            pixels = "" if syntax == DeflatedExplicitVRLittleEndian else _pixels(file)
+    except READ_ERRORS as why:
+        msg = f"unreadable: {type(why).__name__}"
+        raise Unindexable(msg) from None
+    missing = [keyword for keyword in REQUIRED if not values[keyword]]
+    if missing:
+        msg = f"missing: {', '.join(missing)}"
+        raise Unindexable(msg)
+    return Arrival(
+        sha256=sha256,
+        size_bytes=path.stat().st_size,
+        transfer_syntax_uid=syntax,
+        source_ae_title=text(meta, "SendingApplicationEntityTitle")[:16],
+        source_address=text(meta, "SendingPresentationAddress"),
+        values=values,
+        pixel_sha256=pixels,
+        passage=_passage(meta),
+    )
+
+
+def text(dataset: Dataset, keyword: str) -> str:
+    """Give one element as text; multi-values joined as DICOM does, control characters dropped."""
+    value = dataset.get(keyword)
+    if value is None:
+        return ""
+    joined = "\\".join(str(one) for one in value) if isinstance(value, MultiValue) else str(value)
+    return "".join(character for character in joined if character.isprintable()).strip()
+
+
+def _passage(meta: Dataset) -> Passage:
+    """Read what the listener wrote into Private Information (PS3.10 7.1), and nobody else did."""
+    called = text(meta, "ReceivingApplicationEntityTitle")[:16]
+    facts: dict[str, Any] = {}
+    with suppress(*READ_ERRORS):
+        if text(meta, "PrivateInformationCreatorUID") == IMPLEMENTATION_CLASS_UID:
+            facts = dict(json.loads(bytes(meta.PrivateInformation)))
+    return Passage(
+        association_id=str(facts.get("association", ""))[:32],
+        opened_at=_moment(facts.get("opened")),
+        spooled_at=_moment(facts.get("spooled")),
+        called_ae_title=called,
+    )
+
+
+def _moment(told: object) -> datetime | None:
+    with suppress(ValueError):
+        found = datetime.fromisoformat(str(told))
+        return found.astimezone(UTC) if found.tzinfo else None
+    return None
+
+
+def _pixels(file: BinaryIO) -> str:
+    """Give the SHA-256 of Pixel Data's value, where ``file`` stands at its tag.
+
+    The element's own header and what follows it are left out, so that a copy under new UIDs or in
+    the other VR encoding has the same. Pixels that are all alike tell nothing and give none.
+    """
+    head = file.read(12)
+    order = PIXEL_DATA.get(head[:4])
+    if order is None or len(head) < 12:
+        return ""
+    explicit = head[4:6] in (b"OB", b"OW", b"UN")
+    (length,) = struct.unpack(f"{order}I", head[8:12] if explicit else head[4:8])
+    found, is_flat, first = hashlib.sha256(), True, b""
+    if not explicit:
+        file.seek(-4, 1)
+    left = None if length == UNDEFINED else length
+    while chunk := file.read(CHUNK if left is None else min(CHUNK, left)):
+        found.update(chunk)
+        first = first or chunk[:2]
+        is_flat = is_flat and chunk[:2] == first and chunk[2:] == chunk[:-2]
+        left = None if left is None else left - len(chunk)
+    return "" if is_flat else found.hexdigest()

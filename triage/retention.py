@@ -1,0 +1,31 @@
+"""``retention`` in site.yaml: how long received bytes stay, and when the nightly work is done."""
+
+from typing import Annotated
+
+from pydantic import Field, NonNegativeInt, PositiveFloat
+
+from triage.frozen import Frozen
+
+
+class Retention(Frozen):
+    """What may be deleted. Nothing is unless the site says so; rows, hashes and audit always stay.
+
+    Images go only with a study at rest whose report every PACS that was asked has promised to keep.
+    Held and failed studies, and the quarantine, are never touched.
+    """
+
+    images_days: PositiveFloat | None = None
+    """Received images are kept this long after their study came to rest; empty: for ever."""
+    maps_days: PositiveFloat | None = None
+    """Research mode: anomaly maps are kept this long; empty: for ever."""
+    sent_is_enough_after_days: PositiveFloat | None = None
+    """Where a destination gives no Storage Commitment: a report sent this long ago counts as
+    committed; empty: never."""
+    unreported_after_days: PositiveFloat | None = None
+    """Studies at rest of which no report was due are kept this long; empty: for ever."""
+    free_bytes: NonNegativeInt = 0
+    """With less free space than this, what may be deleted goes before its time, oldest first."""
+    least_days: PositiveFloat = 1.0
+    """Not even then before this."""
+    nightly_hour_utc: Annotated[int, Field(ge=0, le=23)] = 2
+    """When what was received is reconciled and what is due is deleted, each day."""
