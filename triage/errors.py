@@ -44,6 +44,7 @@ _WRONG_FORMAT = ("110521", "Objects incorrectly formatted")
 _WRONG_TYPE = ("110522", "Object Types not supported")
 _INCOMPLETE = ("110523", "Object Set incomplete")
 _NO_RESOURCE = ("110527", "Resource inadequate")
+_WRONG_ENTRY = ("110514", "Incorrect worklist entry selected")
 _UNSPECIFIED = ("110513", "Discontinued for unspecified reason")
 
 REASONS: Final[dict[str, ReasonCode]] = {
@@ -60,6 +61,18 @@ REASONS: Final[dict[str, ReasonCode]] = {
     "no-patient": ReasonCode("Patient ID is missing", _WRONG_FORMAT),
     "identity-conflict": ReasonCode("One study with two patients", _UNSPECIFIED),
     "content-conflict": ReasonCode("One SOP Instance UID with two contents", _UNSPECIFIED),
+    "study-incomplete": ReasonCode("Not every instance of the study arrived", _INCOMPLETE),
+    "wrong-worklist-entry": ReasonCode(
+        "The modality says it took the wrong worklist entry", _WRONG_ENTRY
+    ),
+    "retracted": ReasonCode("Rejected at its source by a rejection note", _UNSPECIFIED),
+    "identity-differs": ReasonCode(
+        "This Patient ID has another name or birth date elsewhere", _UNSPECIFIED
+    ),
+    "demographics-changed": ReasonCode("The source corrected the patient's data", _UNSPECIFIED),
+    "possible-copy": ReasonCode("Another study has the same pixels", _UNSPECIFIED),
+    "revised": ReasonCode("The source sent a newer version of this instance", _UNSPECIFIED),
+    "set-aside": ReasonCode("A person set it aside", _UNSPECIFIED),
     "corrupt": ReasonCode("A stored file changed on disk", _UNSPECIFIED),
     "crashed": ReasonCode("Processing crashed repeatedly", _UNSPECIFIED),
     "gave-up": ReasonCode("Gave up after repeated attempts", _UNSPECIFIED),
@@ -113,8 +126,10 @@ class InDoubt(TryAgain):
 class Refused(TriageError):
     """An instance the listener does not accept. ``status`` is the C-STORE status (PS3.4 B.2.3)."""
 
-    def __init__(self, status: int, why: str) -> None:
+    def __init__(self, status: int, why: str, error_id: int = 0) -> None:
         self.status = status
+        self.error_id = error_id
+        """Of an N-service (PS3.7 C.4)."""
         super().__init__(why)
 
 
