@@ -1,4 +1,4 @@
-"""The listener against collections of real files, malformed and valid."""
+"""The listener against a collection of malformed files; and how a file of one is sent."""
 
 import os
 import statistics
@@ -116,26 +116,3 @@ def test_every_malformed_file_is_answered_and_the_listener_stays_as_it_was(tmp_p
 
 def _threads(ours: Running) -> int:
     return len(list(Path(f"/proc/{ours.pid}/task").iterdir()))
-
-
-@pytest.mark.skipif(not GOOD.is_dir(), reason="no collection of valid files")
-def test_valid_files_are_taken_byte_by_byte(tmp_path: Path) -> None:
-    refused, taken = {}, []
-    with running_listener(tmp_path) as ours:
-        for path in files(GOOD):
-            file = read(path)
-            status = send(ours.port, file)
-            if status == 0:
-                taken.append(file.data)
-            elif status != REJECTED:
-                refused[str(path.relative_to(GOOD))] = status
-        stored = [_data(path) for path in ours.waiting()]
-    directories = {name for name in refused if Path(name).name == "DICOMDIR"}
-    assert {name: refused[name] for name in refused if name not in directories} == NOT_FOR_US
-    assert Counter(stored) == Counter(taken)
-    assert len(taken) > 350
-
-
-def _data(path: Path) -> bytes:
-    content = path.read_bytes()
-    return content[_content(content)[1] :]
