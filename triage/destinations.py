@@ -11,6 +11,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import AfterValidator, Discriminator, PositiveFloat, Tag, TypeAdapter
 
 from triage.frozen import AETitle, Frozen, Port
+from triage.tls import TlsPeer
 
 
 def _http(value: str) -> str:
@@ -47,6 +48,8 @@ class Dimse(Dicom):
     host: str
     port: Port
     calling_ae_title: AETitle = "TRIAGE"
+    tls: TlsPeer | None = None
+    """Call it over TLS."""
     commitment: bool = False
     """Ask by Storage Commitment for each object, and say "committed" only after its report. The
     PACS must know our calling AE title, and the listener's address as where its reports go."""

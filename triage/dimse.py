@@ -24,7 +24,8 @@ from pynetdicom.presentation import PresentationContext
 
 from triage import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from triage.destinations import Dimse
-from triage.errors import Broken, InDoubt, TryAgain
+from triage.errors import Broken, ConfigError, InDoubt, TryAgain
+from triage.tls import TlsPeer, Trust, client_context
 
 VERIFICATION: Final = UID("1.2.840.10008.1.1")
 STUDY_ROOT_FIND: Final = UID("1.2.840.10008.5.1.4.1.2.2.1")
@@ -54,6 +55,7 @@ class Remote:
     port: int
     calling_ae_title: str = "TRIAGE"
     deadline_s: float = 30.0
+    tls: TlsPeer | None = None
 
     @property
     def name(self) -> str:
@@ -136,6 +138,7 @@ def associate(
         TryAgain: nobody answers, or the peer rejects or aborts.
         Broken: the peer accepts none of the SOP classes (code "refused").
     """
+    trust = _trust(to)
     ae = AE(ae_title=to.calling_ae_title)
     ae.implementation_class_uid = IMPLEMENTATION_CLASS_UID
     ae.implementation_version_name = IMPLEMENTATION_VERSION_NAME
@@ -149,8 +152,12 @@ def associate(
         ae_title=to.ae_title,
         max_pdu=MAX_PDU_BYTES,
         evt_handlers=[(evt.EVT_CONN_OPEN, hurry), (evt.EVT_DATA_RECV, hurry), *handlers],
+        tls_args=(trust, to.tls.server_name or to.host) if trust and to.tls else None,
     )
     if not association.is_established:
+        if trust and trust.failure:
+            msg = f"{to.name}: no TLS with {to.host}:{to.port}: {trust.failure}"
+            raise TryAgain(msg)
         raise _not_established(association, to)
     try:
         yield association
@@ -279,6 +286,15 @@ def _sendable(association: Association, item: Item, to: Peer) -> Path | Dataset:
 def _not_taken(syntaxes: Syntaxes, to: Peer) -> Broken:
     sop_class, syntax = (UID(one).name for one in syntaxes)
     return Broken(code="refused", detail=f"{to.name} does not accept {sop_class} in {syntax}")
+
+
+def _trust(to: Peer) -> Trust | None:
+    """Give what is spoken and believed over TLS, with the files as they are now."""
+    try:
+        return client_context(to.tls, min(NEGOTIATE_S, to.deadline_s)) if to.tls else None
+    except ConfigError as why:  # whoever mends the files need not start us again
+        msg = f"{to.name}: {why}"
+        raise TryAgain(msg) from None
 
 
 def _not_established(association: Association, to: Peer) -> Exception:

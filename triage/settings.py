@@ -26,20 +26,16 @@ from pydantic_settings import (
 from triage.destinations import Delivery, Destinations
 from triage.errors import ConfigError
 from triage.frozen import AETitle, Frozen, Port
+from triage.nodes import FILE as NODES
+from triage.nodes import Nodes, Peers, allowed
+from triage.nodes import read as read_nodes
+from triage.tls import TlsPort, located
 from triage.workflow import Feedback, Workflow
 
 DEFAULT_STATE: Final = Path(platformdirs.user_data_dir("triage"))
 PACKAGED: Final = Path(__file__).parents[1] / "configs"
 ENV_PREFIX: Final = "TRIAGE__"
 Model = TypeVar("Model", bound=BaseModel)
-
-
-class Peer(Frozen):
-    """A calling application entity that may send to us."""
-
-    ae_title: AETitle
-    addresses: tuple[str, ...] = ()
-    """Allowed source addresses; empty means any."""
 
 
 class Listener(Frozen):
@@ -49,8 +45,9 @@ class Listener(Frozen):
     port: Port = 11112
     ae_title: AETitle = "TRIAGE"
     check_called_ae_title: bool = True
-    peers: tuple[Peer, ...] | Literal["any"] = "any"
-    """Who may associate. "any" is for loopback use and the demo."""
+    peers: Peers = ()
+    """Who may associate, beside those that ``triage node add`` let in."""
+    tls: TlsPort = TlsPort()
     max_associations: PositiveInt = 32
     max_associations_per_address: PositiveInt = 8
     max_pdu_bytes: PositiveInt = 131_072
@@ -274,6 +271,13 @@ class Settings(Frozen):
     routes: Routes
     policy: Policy
     recipes: dict[str, Recipe]
+    nodes: Nodes = Nodes()
+    """What ``triage node add`` wrote; its destinations are among the site's."""
+
+    @property
+    def peers(self) -> Peers:
+        """Give who may associate."""
+        return allowed(self.site.listener.peers, self.nodes)
 
     @property
     def spool(self) -> Path:
@@ -315,10 +319,12 @@ def load(state: Path | None = None, config: Path | None = None) -> Settings:
     state = (state or Path(os.environ.get("TRIAGE_STATE", DEFAULT_STATE))).expanduser().absolute()
     config = _config_folder(state, config)
     _refuse_unknown_variables()
+    known = read_nodes(state / NODES)
     return Settings(
         state=state,
         config=config,
-        site=_parse(Site, config, "site.yaml"),
+        nodes=known,
+        site=_with(known, located(_parse(Site, config, "site.yaml"), state), state),
         routes=_parse(Routes, config, "routes.yaml"),
         policy=_parse(Policy, config, "policy.yaml"),
         recipes={
@@ -326,6 +332,17 @@ def load(state: Path | None = None, config: Path | None = None) -> Settings:
             for path in sorted(_folder(config, "recipes").glob("*.yaml"))
         },
     )
+
+
+def _with(known: Nodes, site: Site, state: Path) -> Site:
+    """Give the site with the destinations of nodes.yaml behind its own."""
+    more = located(known, state).destinations
+    if twice := {one.name for one in site.destinations} & {one.name for one in more}:
+        msg = (
+            f"{state / NODES}: site.yaml has a destination {min(twice)} too; name one of them anew"
+        )
+        raise ConfigError(msg)
+    return site.model_copy(update={"destinations": (*site.destinations, *more)})
 
 
 def _refuse_unknown_variables() -> None:

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import AfterValidator, Discriminator, Field, PositiveFloat, PositiveInt, Tag
 
 from triage.frozen import AETitle, Frozen, Port
+from triage.tls import TlsPeer
 
 Role = Literal["requester", "performer", "watcher"]
 """What a program or application entity may do: create and ask to cancel; claim, update and
@@ -30,6 +31,8 @@ class WorkPeer(Frozen):
     host: str = ""
     port: Port = 0
     """Where its event reports go; without it, it may not subscribe by DIMSE."""
+    tls: TlsPeer | None = None
+    """Send them over TLS."""
 
 
 class WorkManager(Frozen):
@@ -68,6 +71,8 @@ class DimseManager(OtherManager):
     host: str
     port: Port
     calling_ae_title: AETitle = "TRIAGE"
+    tls: TlsPeer | None = None
+    """Call it over TLS."""
 
 
 class WebManager(OtherManager):

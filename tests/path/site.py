@@ -154,7 +154,7 @@ def site(
     (state / "configs").mkdir(parents=True)
     port, web_port = free_port(), free_port()
     content: dict[str, Any] = {
-        "listener": {"port": port, "min_free_bytes": 100_000_000},
+        "listener": {"port": port, "min_free_bytes": 100_000_000, "peers": "any"},
         "web": {"port": web_port},
         "completeness": {"quiet_s": 2, "quiet_s_by_modality": {}},
         "work": {"lease_s": 5, "retry_first_s": 0.5, "reconcile_s": 0.5, "republish_s": 2},

@@ -30,7 +30,7 @@ from triage.spool import Spool
 @pytest.fixture
 def listener(tmp_path: Path) -> Iterator[Listener]:
     """A listener on the spool of the site ``a``."""
-    limits = Site(listener=Limits(port=0, min_free_bytes=1))
+    limits = Site(listener=Limits(port=0, min_free_bytes=1, peers="any"))
     settings = configuration.load(tmp_path / "a").model_copy(update={"site": limits})
     one = Listener(settings)
     one.start()

@@ -17,7 +17,14 @@ from triage.commands.conformance_objects import Made
 from triage.deliver import probe
 from triage.destinations import Dimse
 from triage.outputs import feedback_report, rejection_note
-from triage.receive.negotiation import APPLICATION_CONTEXT, STORAGE, accepted, negotiate
+from triage.receive.negotiation import (
+    APPLICATION_CONTEXT,
+    AVAILABILITY,
+    PERFORMED_STEP,
+    STORAGE,
+    accepted,
+    negotiate,
+)
 from triage.receive.request import AssociateRequest
 from triage.settings import Settings
 from triage.ups import events, scp, words
@@ -27,6 +34,12 @@ PRIVATE: Final = "1.2.3.4.5.6"
 """Stands for the SOP classes of any manufacturer."""
 UNKNOWN: Final = "1.2.840.10008.5.1.4.1.1.99999"
 """Stands for a storage class that is newer than the dictionary."""
+_N_SERVICES: Final = {
+    dimse.VERIFICATION: "C-ECHO",
+    commitment.SOP_CLASS: "N-ACTION; N-EVENT-REPORT on an association that we open",
+    PERFORMED_STEP: "N-CREATE, N-SET",
+    AVAILABILITY: "N-CREATE",
+}
 _EXAMPLES: Final = {
     PRIVATE: "Any private SOP class, for example",
     UNKNOWN: "Any Storage SOP class newer than the dictionary, for example",
@@ -88,12 +101,13 @@ def entities(settings: Settings, made: Mapping[str, Made]) -> list[Entity]:
 def listener(settings: Settings) -> Entity:
     """Describe the storage provider, by its own answers to every proposal there is."""
     limits = settings.site.listener
-    who = "any calling AE title" if limits.peers == "any" else f"{len(limits.peers)} configured"
+    peers = settings.peers
+    who = "any calling AE title" if peers == "any" else f"{len(peers)} configured"
     return Entity(
         name="LISTENER",
         ae_title=limits.ae_title,
         where=f"{limits.host}:{limits.port}",
-        does="receives studies; answers a C-STORE when the instance is safe on disk",
+        does="receives studies and what is said about them; answers when it is safe on disk",
         accepts=tuple(_accepted()),
         policies={
             "callers": who,
@@ -242,14 +256,14 @@ def _accepted() -> Iterator[Service]:
     that is taken too is every one of the rest asked for.
     """
     plain = AssociateRequest("CALLER", "CALLED", 1, APPLICATION_CONTEXT, (), 0, wants_async=False)
-    reporting = replace(plain, reports_commitments=True)
+    reporting = replace(plain, asks_commitments=False, reports_commitments=True)
     likely: tuple[str, ...] = ()
     for uid in sop_classes():
-        for request, role in ((plain, "SCP"), (reporting, "SCU")):
+        both = uid == commitment.SOP_CLASS
+        for request, role in ((plain, "SCP"), (reporting, "SCU"))[: 1 + both]:
             if taken := _taken(uid, request, likely):
                 likely = taken
-                yield Service(uid, taken, role, _services(uid))
-                break
+                yield Service(uid, taken, role, _services(uid, role))
 
 
 def _taken(uid: str, request: AssociateRequest, likely: tuple[str, ...]) -> tuple[str, ...]:
@@ -272,7 +286,7 @@ def _answers(uid: str, request: AssociateRequest, offers: list[list[str]]) -> li
     return taken
 
 
-def _services(uid: str) -> str:
-    if uid == dimse.VERIFICATION:
-        return "C-ECHO"
-    return "N-EVENT-REPORT" if uid == commitment.SOP_CLASS else "C-STORE"
+def _services(uid: str, role: str) -> str:
+    if role == "SCU":
+        return "N-EVENT-REPORT, of what we asked for"
+    return _N_SERVICES.get(uid, "C-STORE")

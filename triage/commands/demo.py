@@ -27,6 +27,7 @@ from triage.settings import DEFAULT_STATE, ENV_PREFIX, Settings
 from triage.settings import load as load_settings
 
 PACS: Final = "TESTPACS"
+MODALITY: Final = "DEMO"
 USER: Final = "demo"
 LIMIT_S: Final = 120.0
 SOUND: Final = ("prioritised", "not prioritised")
@@ -94,7 +95,11 @@ def _configure(state: Path, port: int) -> Settings:
     _forget_the_site()
     free = _free_ports(3)
     site: dict[str, Any] = {
-        "listener": {"port": free[0], "min_free_bytes": 100_000_000},
+        "listener": {
+            "port": free[0],
+            "min_free_bytes": 100_000_000,
+            "peers": [{"ae_title": MODALITY, "addresses": ["127.0.0.1"]}],
+        },
         "web": {"port": port or free[1]},
         "destinations": [
             {"name": "test-pacs", "ae_title": PACS, "host": "127.0.0.1", "port": free[2]}
@@ -159,7 +164,7 @@ def _send(
 ) -> list[Sent]:
     """Send every study as a PACS would, the re-sent one again."""
     listener = settings.site.listener
-    remote = Remote(listener.ae_title, listener.host, listener.port, calling_ae_title="DEMO")
+    remote = Remote(listener.ae_title, listener.host, listener.port, calling_ae_title=MODALITY)
     answers: list[Sent] = []
     with Progress(console=console, disable=not console.is_terminal, transient=True) as progress:
         task = progress.add_task("Sending", total=len(studies))

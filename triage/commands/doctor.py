@@ -70,16 +70,20 @@ def _versions(_settings: Settings) -> Iterator[Check]:
 
 def _configuration(settings: Settings) -> Iterator[Check]:
     yield Check("configuration", ok=True, found=str(settings.config))
-    open_door = settings.site.listener.peers == "any"
-    beyond_loopback = not settings.site.listener.host.startswith("127.")
-    yield Check(
-        "peers",
-        not (open_door and beyond_loopback),
-        "any" if open_door else f"{len(settings.site.listener.peers)} listed",
-        "list the AE titles that may send under listener.peers in site.yaml",
-    )
+    yield _peers(settings)
     count = len(settings.site.destinations)
     yield Check("destinations", count > 0, str(count), "name a PACS in site.yaml: destinations")
+
+
+def _peers(settings: Settings) -> Check:
+    """Look whom the listener lets in: nobody is no use, and anybody only inside one machine."""
+    if settings.peers == "any":
+        is_inside = settings.site.listener.host.startswith("127.")
+        fix = "list who may send under listener.peers in site.yaml, or by `triage node add`"
+        return Check("peers", is_inside, "any", fix)
+    fix = "triage node add AE_TITLE --from ADDRESS, for each that may send"
+    count = len(settings.peers)
+    return Check("peers", count > 0, f"{count} may send" if count else "nobody may send", fix)
 
 
 def _database(settings: Settings) -> Iterator[Check]:

@@ -15,7 +15,8 @@ from typing import Final
 
 from triage import log
 from triage.errors import ConfigError
-from triage.receive.admission import Door, Slots
+from triage.nodes import FILE as NODES
+from triage.receive.admission import Door, Slots, remedy
 from triage.receive.association import Agreement, Association
 from triage.receive.lobby import MAX_VISITORS, Lobby
 from triage.receive.negotiation import Rejection, acceptance, accepted, negotiate
@@ -23,6 +24,7 @@ from triage.receive.part10 import Caller
 from triage.receive.pdu import Wire
 from triage.receive.request import AssociateRequest
 from triage.receive.storage import Storage
+from triage.receive.tls import Gate, certificate_of, open_gate
 from triage.settings import Settings
 from triage.spool import Spool
 
@@ -47,23 +49,27 @@ class Listener:
         self._limits = settings.site.listener
         self.spool = Spool(settings.spool)
         self._storage = Storage(self.spool, self._limits)
-        self._door = Door(self._limits)
+        self._door = Door(self._limits, settings.state / NODES)
         self._slots = Slots(self._limits)
         self._stop_read, self._stop_write = os.pipe()
         self._stopped = False
-        server = _bind(self._limits.host, self._limits.port)
-        self.port: int = server.getsockname()[1]
-        self._lobby = Lobby(server, self._limits, self.spool.journal, self._decide)
-        self._accepting = self._thread(lambda: self._lobby.run(self._stop_read))
+        self._gate = open_gate(self._limits.tls, self.spool.journal)
+        self.port, self.tls_port = 0, 0
+        self._accepting: list[threading.Thread] = []
+        if self._limits.tls.plain or self._gate is None:
+            self.port = self._open(self._limits.port)
+        if self._gate is not None:
+            self.tls_port = self._open(self._limits.tls.port, self._gate)
 
     def start(self) -> None:
         """Start accepting."""
-        self._accepting.start()
+        for one in self._accepting:
+            one.start()
 
     @property
     def is_alive(self) -> bool:
-        """Tell whether connections are still accepted."""
-        return self._accepting.is_alive()
+        """Tell whether connections are still accepted, on every port."""
+        return all(one.is_alive() for one in self._accepting)
 
     @property
     def associations(self) -> int:
@@ -81,16 +87,19 @@ class Listener:
         self._stopped = True
         deadline = time.monotonic() + within_s
         os.write(self._stop_write, b"\0")
-        self._accepting.join(within_s)
+        for one in self._accepting:
+            one.join(within_s)
         while self._slots.taken and time.monotonic() < deadline:
             time.sleep(0.01)
         self.report()
-        if not self._slots.taken and not self.is_alive:
+        if not self._slots.taken and not any(one.is_alive() for one in self._accepting):
             os.close(self._stop_read)
             os.close(self._stop_write)
 
     def report(self) -> None:
         """Write the security events since the last time to the journal, and a line for each."""
+        if self._gate is not None:
+            self._gate.refresh()
         try:
             events = self.spool.journal.flush()
         except OSError as why:
@@ -98,12 +107,19 @@ class Listener:
             return
         for one in events:
             facts = {"code": one.code, "ae_title": one.ae_title, "address": one.address}
-            log.get().warning(one.kind, **facts, count=one.count)
+            log.get().warning(one.kind, **facts, count=one.count, **remedy(one))
+
+    def _open(self, port: int, gate: Gate | None = None) -> int:
+        """Listen on a port with a lobby of its own; gives the port."""
+        server = _bind(self._limits.host, port)
+        lobby = Lobby(server, self._limits, self.spool.journal, self._decide, gate)
+        self._accepting.append(self._thread(lambda: lobby.run(self._stop_read)))
+        return int(server.getsockname()[1])
 
     def _decide(
         self, peer: socket.socket, address: tuple[str, int], request: AssociateRequest
     ) -> Rejection | None:
-        refusal = self._door.refusal(request, address[0])
+        refusal = self._door.refusal(request, address[0], certificate_of(peer))
         if refusal is None and not self._slots.take(address[0]):
             refusal = Rejection.LOCAL_LIMIT
         if refusal is not None:
@@ -168,9 +184,10 @@ def serve(settings: Settings, *, ready: Callable[[int], None] | None = None) -> 
         msg = f"the spool {settings.spool} cannot be written: {why.strerror}"
         raise ConfigError(msg) from None
     listener.start()
-    log.get().info("listener.ready", port=listener.port, swept=swept)
+    ports = {"port": listener.port, "tls_port": listener.tls_port}
+    log.get().info("listener.ready", **ports, swept=swept)
     if ready is not None:
-        ready(listener.port)
+        ready(listener.port or listener.tls_port)
     while not stop.wait(FLUSH_S) and listener.is_alive:
         listener.report()
     failed = not listener.is_alive

@@ -2,7 +2,8 @@
 
 One thread accepts and reads every A-ASSOCIATE-RQ without blocking, so a peer that connects and
 says nothing, or says it a byte a second, costs a descriptor and nothing else. Only a whole
-request that is let in gets a place and a thread. A TLS handshake belongs here as well.
+request that is let in gets a place and a thread. A TLS handshake is done here as well, in steps,
+so a peer that does not go on with it costs as little.
 """
 
 import errno
@@ -18,8 +19,10 @@ from triage import log
 from triage.receive.negotiation import Rejection
 from triage.receive.pdu import HEADER, LINGER_BYTES, LINGER_S, Broken, Pdu, Why, where
 from triage.receive.request import AssociateRequest, read_request
+from triage.receive.tls import Gate, Secured, has_pending
 from triage.settings import Listener as Limits
 from triage.spool import Journal
+from triage.tls import reason
 
 MAX_VISITORS: Final = 128
 MAX_VISITORS_PER_ADDRESS: Final = 48
@@ -43,6 +46,8 @@ class Visitor:
     buffer: bytearray = field(default_factory=bytearray)
     need: int = HEADER.size
     heard: int = 0
+    greeting: bool = False
+    """Is in its TLS handshake."""
     leaving: bool = False
     """Was answered, and is read only until it closes, so that the answer is not overtaken."""
 
@@ -51,9 +56,16 @@ class Lobby:
     """The accepting side of a listening socket."""
 
     def __init__(
-        self, server: socket.socket, limits: Limits, journal: Journal, decide: Decide
+        self,
+        server: socket.socket,
+        limits: Limits,
+        journal: Journal,
+        decide: Decide,
+        gate: Gate | None = None,
     ) -> None:
+        """Take over a listening socket; with a gate it speaks TLS."""
         self._server = server
+        self._gate = gate
         self._limits = limits
         self._journal = journal
         self._decide = decide
@@ -105,7 +117,14 @@ class Lobby:
             peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             peer.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         deadline = time.monotonic() + self._limits.connect_timeout_s
-        self._visitors[peer] = Visitor(peer, address, port, deadline)
+        if self._gate is not None:
+            try:
+                peer = self._gate.wrap(peer)
+            except OSError:  # it has gone
+                peer.close()
+                return
+        greeting = self._gate is not None
+        self._visitors[peer] = Visitor(peer, address, port, deadline, greeting=greeting)
         self._selector.register(peer, selectors.EVENT_READ)
 
     def _make_room(self, address: str | None) -> None:
@@ -118,10 +137,26 @@ class Lobby:
 
     def _hear_safely(self, visitor: Visitor) -> None:
         try:
+            if visitor.greeting and not self._greet(visitor):
+                return
             self._hear(visitor)
+            while visitor.socket in self._visitors and has_pending(visitor.socket):
+                self._hear(visitor)
         except Exception as why:  # noqa: BLE001 - a bug of ours costs one visitor, not the door
             log.get().error("lobby.bug", where=where(why), error=type(why).__name__)
             self._drop(visitor)
+
+    def _greet(self, visitor: Visitor) -> bool:
+        """Go on with a TLS handshake; tells whether it is over."""
+        assert isinstance(visitor.socket, Secured)  # noqa: S101 - for the type checker
+        try:
+            visitor.greeting = not visitor.socket.greet()
+        except OSError as why:
+            visitor.greeting = False
+            self._journal.note("tls.refused", code=reason(why), address=visitor.address)
+            self._dismiss(visitor, b"")
+            return False
+        return not visitor.greeting
 
     def _hear(self, visitor: Visitor) -> None:
         try:
@@ -180,7 +215,8 @@ class Lobby:
         visitor.buffer = bytearray()
         visitor.deadline = time.monotonic() + LINGER_S
         try:
-            visitor.socket.send(pdu)
+            if pdu:
+                visitor.socket.send(pdu)
             visitor.socket.shutdown(socket.SHUT_WR)
         except OSError:
             self._drop(visitor)

@@ -22,6 +22,7 @@ from pynetdicom.pdu import A_ABORT_RQ, A_RELEASE_RP
 from pynetdicom.pdu_primitives import A_ABORT, A_P_ABORT, A_RELEASE
 
 from triage.errors import TriageError
+from triage.receive.tls import has_pending
 from triage.settings import Listener as Limits
 
 HEADER: Final = Struct(">BxI")
@@ -172,7 +173,7 @@ class Wire:
 
     def _wait(self, *, between_messages: bool) -> None:
         """Wait for a PDU's first byte; where one is here already, only look for the stop."""
-        has_come = self._start != self._end
+        has_come = self._start != self._end or has_pending(self._socket)
         poll = self._readable_or_stop if between_messages else self._readable
         events = dict(poll.poll(0 if has_come else self._limits.idle_timeout_s * 1000))
         if self._stop in events:

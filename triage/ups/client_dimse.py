@@ -99,7 +99,7 @@ class DimseClient:
     @contextmanager
     def _talk(self, sop_class: str) -> Iterator[Association]:
         of = self._settings
-        to = Remote(of.ae_title, of.host, of.port, of.calling_ae_title, of.deadline_s)
+        to = Remote(of.ae_title, of.host, of.port, of.calling_ae_title, of.deadline_s, of.tls)
         try:
             with associate(to, [(sop_class, ExplicitVRLittleEndian)]) as association:
                 yield association

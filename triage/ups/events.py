@@ -46,7 +46,7 @@ def send_waiting(database: Database, settings: WorkManager) -> int:
 def _send(
     database: Database, settings: WorkManager, peer: WorkPeer, waiting: Sequence[NoticeRow]
 ) -> int:
-    to = Remote(peer.ae_title, peer.host, peer.port, settings.ae_title, DEADLINE_S)
+    to = Remote(peer.ae_title, peer.host, peer.port, settings.ae_title, DEADLINE_S, peer.tls)
     sent = 0
     try:
         with associate(to, [(EVENT, ExplicitVRLittleEndian)]) as association:

@@ -210,7 +210,7 @@ def test_a_whole_site_passes_the_doctor(tmp_path: Path) -> None:
             destinations=[
                 {"name": "pacs", "ae_title": pacs.ae_title, "host": "127.0.0.1", "port": pacs.port}
             ],
-            listener={"min_free_bytes": 1_000_000},
+            listener={"min_free_bytes": 1_000_000, "peers": [{"ae_title": "CT1"}]},
         )
         triage("db", "upgrade", "--state", tmp_path)
         code, lines = doctor(tmp_path)

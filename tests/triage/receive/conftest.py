@@ -64,7 +64,7 @@ class Running:
 
 def make_settings(state: Path, **limits: object) -> Settings:
     """Give settings for a listener on a free loopback port, with a low watermark."""
-    values: dict[str, Any] = {"port": 0, "min_free_bytes": 1, **limits}
+    values: dict[str, Any] = {"port": 0, "min_free_bytes": 1, "peers": "any", **limits}
     loaded = settings_module.load(state)
     return loaded.model_copy(update={"site": Site(listener=Limits(**values))})
 
@@ -95,7 +95,7 @@ def running_listener(
     """Run ``serve`` in a process of its own. ``wrap`` goes before the command, as in strace."""
     config = folder / "config"
     config.mkdir(parents=True, exist_ok=True)
-    values = {"port": 0, "min_free_bytes": 1, **limits}
+    values = {"port": 0, "min_free_bytes": 1, "peers": "any", **limits}
     (config / "site.yaml").write_text(yaml.safe_dump({"listener": values}))
     log = folder / "listener.log"
     with log.open("ab") as output:

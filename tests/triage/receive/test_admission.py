@@ -6,11 +6,11 @@ import pytest
 
 from tests.triage.receive import raw
 from triage.errors import ConfigError
+from triage.nodes import Peer
 from triage.receive.admission import Door, Slots
 from triage.receive.negotiation import Rejection
 from triage.receive.request import AssociateRequest, read_request
 from triage.settings import Listener as Limits
-from triage.settings import Peer
 
 CONTEXTS = [(raw.CT, [raw.EXPLICIT])]
 PEERS = Limits(
