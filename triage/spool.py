@@ -73,6 +73,7 @@ class Spool:
         self.tmp = root / "tmp"
         self.journal = Journal(root / "journal")
         self._owner = f"{os.getpid()}-{_start_ticks(os.getpid())}"
+        self._drafts = f"{self.tmp}/{self._owner}-"
         self._in = {name: str(root / "in" / name) for name in FOLDERS}
         self._empty: dict[str, int] = {}
         _make_folders(root)
@@ -83,8 +84,46 @@ class Spool:
         Raises:
             OSError: it is not there, and nothing is left behind.
         """
-        name = f"{_time_ordered_uuid()}.dcm"
-        return self._write(Path(self._in[name[-6:-4]]) / name, parts)
+        descriptor, draft = self.draft()
+        try:
+            for part in parts:
+                write_all(descriptor, part)
+            return self.admit(descriptor, draft)
+        except BaseException:
+            with suppress(OSError):
+                os.unlink(draft)  # noqa: PTH108 - a path that is a text stays one, here and below
+            raise
+        finally:
+            os.close(descriptor)
+
+    def draft(self) -> tuple[int, str]:
+        """Open a file to write to, which nobody sees yet; gives its descriptor and its path.
+
+        Raises:
+            OSError: it cannot be made.
+        """
+        path = f"{self._drafts}{_time_ordered_uuid()}.dcm"
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        return os.open(path, flags, 0o600), path
+
+    def admit(self, descriptor: int, draft: str) -> Path:
+        """Let a whole draft wait in ``in``; when this returns, a power cut does not lose it.
+
+        Raises:
+            OSError: it is not there; the draft may be.
+        """
+        os.fsync(descriptor)
+        name = draft[-36:]
+        folder = self._in[name[-6:-4]]
+        final = f"{folder}/{name}"
+        os.rename(draft, final)  # noqa: PTH104
+        try:
+            _sync_folder(folder)
+        except BaseException:
+            with suppress(OSError):
+                os.unlink(final)  # noqa: PTH108
+            raise
+        return Path(final)
 
     def write_report(self, *parts: Bytes) -> Path:
         """Write one report on Storage Commitment to ``reports``, as safely.
@@ -290,19 +329,28 @@ def _make_folders(root: Path) -> None:
             _sync_folder(parent)
 
 
+def write_all(descriptor: int, data: Bytes) -> None:
+    """Write all of it, however little the file takes at a time.
+
+    Raises:
+        OSError: the disk refuses, or a limit.
+    """
+    left = memoryview(data)
+    while left:
+        left = left[os.write(descriptor, left) :]
+
+
 def _write_synced(path: Path, parts: tuple[Bytes, ...]) -> None:
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
         for part in parts:
-            left = memoryview(part)
-            while left:
-                left = left[os.write(descriptor, left) :]
+            write_all(descriptor, part)
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
 
 
-def _sync_folder(folder: Path) -> None:
+def _sync_folder(folder: Path | str) -> None:
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)

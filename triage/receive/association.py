@@ -140,7 +140,8 @@ class Association:
         if control & IS_LAST:
             self._command = read_command(self._command_bytes)
             self._context_id = context_id
-            self._body = self._storage.body()
+            context = self._contexts[context_id]
+            self._body = self._storage.body(self._command, context, self._caller)
             if not self._command.has_data_set:
                 self._serve()
 

@@ -1,34 +1,54 @@
-"""A data set on its way in: in memory while small, in a nameless file of the spool when large."""
+"""A data set on its way in: streamed to a draft in the spool, and judged there.
 
+No more of it is in memory than one PDU, whatever its size and however many come at once.
+"""
+
+import ctypes
 import mmap
-import tempfile
+import os
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import IO, Final
+from typing import Final
 
 from triage.receive.pdu import Broken, Why
-from triage.spool import Bytes
+from triage.spool import Spool, write_all
 
-SPILL_BYTES: Final = 16 * 2**20
-"""Larger data sets go to disk as they come, so memory does not grow with what peers send."""
+LOOK_BYTES: Final = 16 * 2**20
+"""The room on the disk is looked at when a message begins, and again after so much of it."""
+FLUSH_BYTES: Final = 2 * 2**20
+"""So much is handed to the disk at a time while more comes, so that the sync has little to wait
+for. Smaller ones are written by the sync alone."""
+SYNC_FILE_RANGE_WRITE: Final = 2
+_range_sync: Final = getattr(ctypes.CDLL(None), "sync_file_range", None)
 
 
 class Body:
-    """Fragments of one message, put together.
+    """Fragments of one message, put together behind a file header.
 
-    When the disk refuses, the rest is read and dropped, so that the peer can be told why. The
-    file has no name: a kill at any moment leaves nothing to clean.
+    When the disk refuses, the rest is read and dropped, so that the peer can be told why.
     """
 
-    def __init__(self, folder: Path, most_bytes: int, has_room: Callable[[], bool]) -> None:
-        self._folder = folder
+    def __init__(
+        self,
+        spool: Spool,
+        most_bytes: int,
+        has_room: Callable[[], bool],
+        header: Callable[[], bytes] = bytes,
+    ) -> None:
+        """Write nothing yet. ``header`` is asked again at the end, for it tells the time."""
+        self._spool = spool
         self._most_bytes = most_bytes
         self._has_room = has_room
-        self._chunk = bytearray()
-        self._file: IO[bytes] | None = None
+        self._make_header = header
+        self._header = b""
+        self._descriptor = -1
+        self._draft = ""
         self._map: mmap.mmap | None = None
+        self._view: memoryview | None = None
         self._failed = False
+        self._look_at = 0
+        self._flushed = 0
         self.size = 0
 
     def write(self, fragment: memoryview) -> None:
@@ -37,50 +57,76 @@ class Body:
         Raises:
             Broken: the message is longer than we take.
         """
-        self.size += len(fragment)
-        if self.size > self._most_bytes:
+        if self.size + len(fragment) > self._most_bytes:
             raise Broken(Why.NOT_SPECIFIED, "sent a message beyond the limit")
-        if self._failed:
-            return
-        self._chunk += fragment
-        if len(self._chunk) >= SPILL_BYTES:
-            self._spill()
+        if not self._failed:
+            try:
+                self._write(fragment)
+            except OSError:
+                self._fail()
+        self.size += len(fragment)
 
-    def content(self) -> Bytes:
-        """Give the whole data set.
+    def content(self) -> memoryview:
+        """Give the whole data set, without the header; it ends with ``close``.
 
         Raises:
             OSError: it did not fit on the disk.
         """
-        if self._file is not None and not self._failed:
-            self._spill()
         if self._failed:
             msg = "no room for the message"
             raise OSError(msg)
-        if self._file is None:
-            return self._chunk
-        self._map = mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ)
-        return self._map
+        if self._view is None:
+            if not self.size:
+                return memoryview(b"")
+            self._map = mmap.mmap(self._descriptor, 0, access=mmap.ACCESS_READ)
+            self._view = memoryview(self._map)[len(self._header) :]
+        return self._view
+
+    def keep(self) -> Path:
+        """Let header and data set wait in the spool, where no power cut loses them.
+
+        Raises:
+            OSError: they are not there.
+        """
+        header = self._make_header()
+        if header and len(header) == len(self._header):
+            os.pwrite(self._descriptor, header, 0)
+        path = self._spool.admit(self._descriptor, self._draft)
+        self._draft = ""
+        return path
 
     def close(self) -> None:
-        """Let memory and disk go."""
-        if self._map is not None:
-            with suppress(BufferError):  # a traceback may still look at it; it goes with that
+        """Let the disk go of what was not kept."""
+        with suppress(BufferError):  # a traceback may still look at it; it goes with that
+            if self._view is not None:
+                self._view.release()
+            if self._map is not None:
                 self._map.close()
-        if self._file is not None:
-            self._file.close()
-        self._chunk = bytearray()
+        self._map = self._view = None
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+        if self._draft:
+            with suppress(OSError):
+                os.unlink(self._draft)  # noqa: PTH108 - it is a text
+            self._draft = ""
 
-    def _spill(self) -> None:
-        try:
-            if self._file is None:
-                self._file = tempfile.TemporaryFile(dir=self._folder, buffering=0)  # noqa: SIM115 - closed by close()
-            left = memoryview(self._chunk) if self._has_room() else None
-            while left:
-                left = left[self._file.write(left) :]
-            self._failed = left is None
-        except OSError:
-            self._failed = True
-        if self._failed and self._file is not None:
-            self._file.close()
-        self._chunk = bytearray()
+    def _write(self, fragment: memoryview) -> None:
+        if self.size >= self._look_at:
+            self._look_at = self.size + LOOK_BYTES
+            if not self._has_room():
+                self._fail()
+                return
+        if self._descriptor < 0:
+            self._descriptor, self._draft = self._spool.draft()
+            self._header = self._make_header()
+            write_all(self._descriptor, self._header)
+        write_all(self._descriptor, fragment)
+        if self.size - self._flushed >= FLUSH_BYTES and _range_sync is not None:
+            start, count = ctypes.c_int64(self._flushed), ctypes.c_int64(self.size - self._flushed)
+            _range_sync(self._descriptor, start, count, SYNC_FILE_RANGE_WRITE)
+            self._flushed = self.size
+
+    def _fail(self) -> None:
+        self._failed = True
+        self.close()

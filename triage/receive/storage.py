@@ -1,12 +1,16 @@
 """C-STORE and N-EVENT-REPORT: judge, write, sync, and only then answer 0x0000."""
 
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+
 from triage import commitment, log
 from triage.errors import Refused
 from triage.receive.body import Body
-from triage.receive.command import Command
+from triage.receive.command import Command, Field
 from triage.receive.negotiation import Context, is_storage
-from triage.receive.part10 import Caller, file_header
-from triage.receive.scan import Scanned, check_uid, scan
+from triage.receive.part10 import Caller, Named, file_header
+from triage.receive.scan import check_uid, scan
 from triage.settings import Listener as Limits
 from triage.spool import Spool
 
@@ -31,9 +35,14 @@ class Storage:
         self._spool = spool
         self._limits = limits
 
-    def body(self) -> Body:
-        """Give an empty body for a message to arrive in."""
-        return Body(self._spool.tmp, self._limits.max_instance_bytes, self.has_room)
+    def body(self, command: Command, context: Context, caller: Caller) -> Body:
+        """Give an empty body for a message to arrive in.
+
+        What a C-STORE brings is written behind its file header at once; that the command's names
+        are the data set's is judged before it is kept.
+        """
+        header = _header(command, context, caller)
+        return Body(self._spool, self._limits.max_instance_bytes, self.has_room, header)
 
     def has_room(self) -> bool:
         """Tell whether the disk is above its watermark."""
@@ -42,14 +51,14 @@ class Storage:
             and self._spool.free_inodes() >= MIN_FREE_INODES
         )
 
-    def store(self, command: Command, context: Context, body: Body, caller: Caller) -> None:
+    def store(self, command: Command, context: Context, body: Body, _caller: Caller) -> None:
         """Put one instance into the spool; when this returns, it is safe there.
 
         Raises:
             Refused: with the status to answer.
         """
         try:
-            self._store(command, context, body, caller)
+            self._store(command, context, body)
         except (OSError, MemoryError) as why:
             number = getattr(why, "errno", None)
             log.get().warning("spool.refused", error=type(why).__name__, errno=number)
@@ -70,10 +79,7 @@ class Storage:
             raise Refused(NO_SUCH_INSTANCE, "not the well-known instance")
         if body.size > MAX_REPORT_BYTES:
             raise Refused(RESOURCE_LIMITATION, "a report beyond the limit")
-        meta = Scanned(
-            commitment.SOP_CLASS, commitment.SOP_INSTANCE, "", "",
-            has_patient_id=False, has_pixel_data=False, elements=0,
-        )  # fmt: skip
+        meta = Named(commitment.SOP_CLASS, commitment.SOP_INSTANCE)
         try:
             header = file_header(meta, context.transfer_syntax, caller)
             self._spool.write_report(header, body.content())
@@ -81,15 +87,23 @@ class Storage:
             log.get().warning("spool.refused", error=type(why).__name__, errno=why.errno)
             raise Refused(PROCESSING_FAILURE, "the spool cannot take it now") from None
 
-    def _store(self, command: Command, context: Context, body: Body, caller: Caller) -> None:
-        sop_class = check_uid(command.sop_class_uid, "Affected SOP Class UID")
-        sop_instance = check_uid(command.sop_instance_uid, "Affected SOP Instance UID")
-        if sop_class != context.abstract_syntax or not is_storage(sop_class):
+    def _store(self, command: Command, context: Context, body: Body) -> None:
+        named = _named(command)
+        if named.sop_class_uid != context.abstract_syntax or not is_storage(named.sop_class_uid):
             raise Refused(CLASS_NOT_SUPPORTED, "SOP class is not the context's")
-        if not self.has_room():
-            raise Refused(OUT_OF_RESOURCES, "the spool is nearly full")
-        content = body.content()
-        scanned = scan(content, context.transfer_syntax)
-        if (scanned.sop_class_uid, scanned.sop_instance_uid) != (sop_class, sop_instance):
+        scanned = scan(body.content(), context.transfer_syntax)
+        if (scanned.sop_class_uid, scanned.sop_instance_uid) != named:
             raise Refused(MISMATCH, "command and data set name different instances")
-        self._spool.write(file_header(scanned, context.transfer_syntax, caller), content)
+        body.keep()
+
+
+def _header(command: Command, context: Context, caller: Caller) -> Callable[[], bytes]:
+    if command.field == Field.C_STORE:
+        with suppress(Refused):  # it is told after its data set
+            return partial(file_header, _named(command), context.transfer_syntax, caller)
+    return bytes
+
+
+def _named(command: Command) -> Named:
+    sop_class = check_uid(command.sop_class_uid, "Affected SOP Class UID")
+    return Named(sop_class, check_uid(command.sop_instance_uid, "Affected SOP Instance UID"))

@@ -70,10 +70,10 @@ class TestStored:
         assert statuses == [0] * 13
         assert len({listener.spool.store(path) for path in waiting(listener)}) == 1
 
-    def test_a_large_instance_goes_over_the_disk_and_arrives_whole(
+    def test_a_large_instance_is_flushed_on_its_way_and_arrives_whole(
         self, start: Start, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(body_module, "SPILL_BYTES", 65536)
+        monkeypatch.setattr(body_module, "FLUSH_BYTES", 65536)
         listener = start()
         uid, data = build.fresh_ct(512, 512)
         assert sent(listener, data, uid) == 0
@@ -165,9 +165,8 @@ class TestDisk:
         assert stray_files(listener.spool.root) == []
 
     def test_a_large_instance_without_room_is_read_to_its_end_and_answered(
-        self, start: Start, monkeypatch: pytest.MonkeyPatch
+        self, start: Start
     ) -> None:
-        monkeypatch.setattr(body_module, "SPILL_BYTES", 65536)
         listener = start()
         shutil.rmtree(listener.spool.tmp)
         uid, data = build.fresh_ct(512, 512)
