@@ -147,7 +147,7 @@ def end(process: subprocess.Popen[bytes], with_signal: int = signal.SIGTERM) -> 
         process.send_signal(with_signal)
         process.send_signal(signal.SIGCONT)
         try:
-            process.wait(10)
+            process.wait(60)
         except subprocess.TimeoutExpired:
             process.kill()
     process.wait()
@@ -234,8 +234,11 @@ def storescp(folder: Path, *options: str, ae_title: str = "STORESCP") -> Iterato
 
 
 @contextmanager
-def dcmqrscp(folder: Path, ae_title: str = "DCMQRSCP") -> Iterator[Scp]:
-    """Run DCMTK's dcmqrscp: stores, answers C-FIND, one storage area in ``folder``."""
+def dcmqrscp(folder: Path, ae_title: str = "DCMQRSCP", **movers: int) -> Iterator[Scp]:
+    """Run DCMTK's dcmqrscp: stores, answers C-FIND, one storage area in ``folder``.
+
+    ``movers`` are the AE titles, with their ports, that it may send to on a C-MOVE.
+    """
     program = binary("dcmqrscp", "/usr/bin")
     area = folder / "area"
     area.mkdir(parents=True, exist_ok=True)
@@ -243,7 +246,9 @@ def dcmqrscp(folder: Path, ae_title: str = "DCMQRSCP") -> Iterator[Scp]:
     path = folder / "dcmqrscp.cfg"
     path.write_text(
         f"NetworkTCPPort = {port}\nMaxPDUSize = 131072\nMaxAssociations = 16\n"
-        "HostTable BEGIN\nHostTable END\nVendorTable BEGIN\nVendorTable END\n"
+        "HostTable BEGIN\n"
+        + "".join(f"{title} = ({title}, 127.0.0.1, {at})\n" for title, at in movers.items())
+        + "HostTable END\nVendorTable BEGIN\nVendorTable END\n"
         f"AETable BEGIN\n{ae_title} {area} RW (9999, 1024mb) ANY\nAETable END\n"
     )
     command = [program, "-c", path, str(port)]

@@ -254,7 +254,7 @@ class TestPostgres:
             try:
                 with postgres_database.begin() as session:
                     session.get_one(StudyRow, order[0], with_for_update=True)
-                    meeting.wait(10)
+                    meeting.wait(60)
                     session.get_one(StudyRow, order[1], with_for_update=True)
             except DBAPIError as why:
                 errors.append(why)

@@ -145,7 +145,7 @@ def test_a_file_of_heads_that_cannot_be_written_does_not_stop_the_dispatcher(
         assert process.poll() is None, log.read_text()
         time.sleep(0.05)
     process.send_signal(signal.SIGTERM)
-    assert process.wait(10) == 0
+    assert process.wait(60) == 0
     assert "Traceback" not in log.read_text()
     with sqlite_database.reading() as session:
         assert session.scalars(select(StudyRow.state)).one() == StudyState.FAILED

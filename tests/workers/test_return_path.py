@@ -250,7 +250,7 @@ def _worker(state: Path, url: str, victims: list[int]) -> Iterator[subprocess.Po
     finally:
         victims.clear()
         process.terminate()
-        process.wait(20)
+        process.wait(60)
 
 
 def _row(site: House) -> OutboxRow:

@@ -39,7 +39,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Remote, P
             assert dimse.send(item, remote) == 0
         yield remote, folder
         process.send_signal(signal.SIGTERM)
-        assert process.wait(10) == 0
+        assert process.wait(60) == 0
 
 
 def found(remote: Remote, level: str, **keys: str) -> list[Dataset]:

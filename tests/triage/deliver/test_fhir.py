@@ -145,4 +145,4 @@ def dripping() -> Iterator[int]:
         thread.start()
         yield listening.getsockname()[1]
         stopped.set()
-        thread.join(5)
+        thread.join(60)

@@ -28,7 +28,7 @@ def test_it_knows_neither_torch_nor_monai_nor_the_database() -> None:
 def test_it_ends_when_the_parent_hangs_up() -> None:
     process, channel = started()
     channel.close()
-    assert process.wait(timeout=10) == 0
+    assert process.wait(timeout=60) == 0
 
 
 def test_it_answers_with_a_code_and_never_with_a_value(tmp_path: Path) -> None:
@@ -45,7 +45,7 @@ def test_it_answers_with_a_code_and_never_with_a_value(tmp_path: Path) -> None:
     assert answer["code"] == "header"
     assert "Secret" not in str(answer)
     channel.close()
-    assert process.wait(timeout=10) == 0
+    assert process.wait(timeout=60) == 0
 
 
 def test_it_hangs_up_when_it_is_given_no_memory(tmp_path: Path) -> None:
@@ -57,7 +57,7 @@ def test_it_hangs_up_when_it_is_given_no_memory(tmp_path: Path) -> None:
     with pytest.raises(Closed):
         channel.receive()
     channel.close()
-    assert process.wait(timeout=10) == 0
+    assert process.wait(timeout=60) == 0
 
 
 def started() -> tuple[subprocess.Popen[bytes], Channel]:

@@ -203,7 +203,7 @@ class TestStopping:
             started = time.monotonic()
             os.kill(ours.pid, signal.SIGTERM)
             assert peer.receive() == (raw.ABORT, bytes(4))
-            assert ours.process.wait(10) == 0
+            assert ours.process.wait(60) == 0
             assert time.monotonic() - started < 9
 
     def test_the_message_under_way_is_finished_and_no_other_is_begun(self, tmp_path: Path) -> None:
@@ -220,7 +220,7 @@ class TestStopping:
             peer.send(message[-150:])
             assert peer.status() == 0
             assert peer.receive() == (raw.ABORT, bytes(4))
-            assert ours.process.wait(10) == 0
+            assert ours.process.wait(60) == 0
             assert len(ours.waiting()) == 1
             assert stray_files(ours.spool) == []
 

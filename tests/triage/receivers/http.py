@@ -60,4 +60,4 @@ def serving(answer: Callable[[Request], Answer]) -> Iterator[str]:
     finally:
         server.shutdown()
         server.server_close()
-        thread.join(10)
+        thread.join(60)

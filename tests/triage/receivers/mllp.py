@@ -81,7 +81,7 @@ def engine(
     finally:
         asyncio.run_coroutine_threadsafe(_stopped(server), loop).result(10)
         loop.call_soon_threadsafe(loop.stop)
-        thread.join(10)
+        thread.join(60)
         loop.close()
 
 

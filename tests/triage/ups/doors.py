@@ -52,7 +52,7 @@ def web_door(database: Database, of: WorkManager) -> Iterator[str]:
         yield f"http://127.0.0.1:{port}/dicomweb"
     finally:
         server.should_exit = True
-        thread.join(10)
+        thread.join(60)
 
 
 @contextmanager

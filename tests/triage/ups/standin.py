@@ -139,5 +139,5 @@ class StandIn:
             return 0xC302
         item.state, item.lock = "IN PROGRESS", lock
         self.claimed.set()
-        self.answer_claims.wait(20)
+        self.answer_claims.wait(60)
         return 0x0000

@@ -207,4 +207,4 @@ def heard(program: httpx.Client, url: str, count: int) -> list[dict[str, Any]]:
     """Open the channel, take so many events and close it."""
     headers = {"Authorization": program.headers["Authorization"]}
     with connect(url, additional_headers=headers, proxy=None) as socket:
-        return [json.loads(socket.recv(timeout=10)) for _ in range(count)]
+        return [json.loads(socket.recv(timeout=60)) for _ in range(count)]

@@ -70,7 +70,7 @@ def test_importing_and_making_the_app_leaves_tensors_out(settings: Settings) -> 
 
 
 def test_the_server_tells_its_port_and_stops_at_sigterm(server: Server) -> None:
-    with urllib.request.urlopen(f"{server.url}/healthz", timeout=10) as answer:
+    with urllib.request.urlopen(f"{server.url}/healthz", timeout=60) as answer:
         assert answer.read() == b"alive"
         assert answer.headers["X-Content-Type-Options"] == "nosniff"
         assert "server" not in answer.headers
