@@ -1,7 +1,7 @@
 """One accepted association: a thread that reads a message, serves it, answers, and reads on."""
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from triage import log
@@ -23,6 +23,7 @@ from triage.receive.pdu import (
     presentation_data,
     where,
 )
+from triage.receive.services import FIELDS as SERVED
 from triage.receive.storage import CLASS_NOT_SUPPORTED, PROCESSING_FAILURE, SUCCESS, Storage
 from triage.spool import Journal
 
@@ -52,6 +53,17 @@ class Agreement:
     """What the peer takes in one PDU; 0 is any length."""
     acceptance: bytes
     """The A-ASSOCIATE-AC."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a response says."""
+
+    status: int = SUCCESS
+    comment: str = ""
+    error_id: int = 0
+    sop_instance_uid: str = ""
+    """Of what an N-CREATE made, where the choice was ours."""
 
 
 class Association:
@@ -151,38 +163,45 @@ class Association:
         if command is None or body is None:
             return
         if command.field != Field.C_CANCEL:  # which asks for nothing and is never answered
-            status, comment = self._answer(command, body)
-            answer = response(command, status, comment)
-            self._wire.send(data_pdus(self._context_id, answer, self._agreement.max_answer_bytes))
+            answer = self._answer(command, body)
+            if answer.sop_instance_uid:
+                command = replace(command, sop_instance_uid=answer.sop_instance_uid.encode())
+            said = response(command, answer.status, answer.comment, answer.error_id)
+            self._wire.send(data_pdus(self._context_id, said, self._agreement.max_answer_bytes))
         body.close()
         self._command, self._body = None, None
         self._command_bytes.clear()
 
-    def _answer(self, command: Command, body: Body) -> tuple[int, str]:
+    def _answer(self, command: Command, body: Body) -> Answer:
         context = self._contexts[self._context_id]
         if command.field == Field.C_ECHO:
             is_ours = context.abstract_syntax == VERIFICATION
-            return (SUCCESS, "") if is_ours else (CLASS_NOT_SUPPORTED, "not a C-ECHO context")
-        if command.field not in (Field.C_STORE, Field.N_EVENT_REPORT):
-            return UNRECOGNISED_OPERATION, "only C-STORE, C-ECHO and N-EVENT-REPORT"
-        is_report = command.field == Field.N_EVENT_REPORT
-        keep = self._storage.report if is_report else self._storage.store
+            return Answer() if is_ours else Answer(CLASS_NOT_SUPPORTED, "not a C-ECHO context")
+        if command.field != Field.C_STORE and command.field not in SERVED:
+            return Answer(UNRECOGNISED_OPERATION, "not an operation that is served here")
         try:
-            keep(command, context, body, self._caller)
+            return self._keep(command, context, body)
         except Refused as why:
-            return self._refuse(why.status, str(why))
+            return self._refuse(Answer(why.status, str(why), why.error_id))
         except Exception as why:  # noqa: BLE001 - our bug: answered as ours, and the next one is served
             log.get().error("instance.bug", where=where(why), error=type(why).__name__)
-            return self._refuse(PROCESSING_FAILURE, "internal error")
-        if not is_report:
-            self._tally.accepted += 1
-            self._tally.size_bytes += body.size
-        return SUCCESS, ""
+            return self._refuse(Answer(PROCESSING_FAILURE, "internal error"))
 
-    def _refuse(self, status: int, comment: str) -> tuple[int, str]:
+    def _keep(self, command: Command, context: Context, body: Body) -> Answer:
+        """Put a message into the spool; when this returns, it is safe there."""
+        if command.field in SERVED:
+            services = self._storage.services
+            chosen = services.serve(command, context, body, self._caller)
+            return Answer(sop_instance_uid=chosen)
+        self._storage.store(command, context, body, self._caller)
+        self._tally.accepted += 1
+        self._tally.size_bytes += body.size
+        return Answer()
+
+    def _refuse(self, answer: Answer) -> Answer:
         self._tally.refused += 1
-        self._note("instance.refused", f"0x{status:04X} {comment}")
-        return status, comment
+        self._note("instance.refused", f"0x{answer.status:04X} {answer.comment}")
+        return answer
 
     def _abort(self, pdu: bytes, how: str) -> str:
         try:

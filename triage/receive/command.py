@@ -22,13 +22,18 @@ MAX_COMMENT_CHARACTERS: Final = 64
 
 GROUP_LENGTH: Final = 0x0000
 SOP_CLASS_UID: Final = 0x0002
+REQUESTED_SOP_CLASS_UID: Final = 0x0003
 COMMAND_FIELD: Final = 0x0100
 MESSAGE_ID: Final = 0x0110
 MESSAGE_ID_RESPONDED_TO: Final = 0x0120
 DATA_SET_TYPE: Final = 0x0800
 STATUS: Final = 0x0900
 ERROR_COMMENT: Final = 0x0902
+ERROR_ID: Final = 0x0903
 SOP_INSTANCE_UID: Final = 0x1000
+REQUESTED_SOP_INSTANCE_UID: Final = 0x1001
+EVENT_TYPE_ID: Final = 0x1002
+ACTION_TYPE_ID: Final = 0x1008
 
 
 class Field(IntEnum):
@@ -37,18 +42,26 @@ class Field(IntEnum):
     C_STORE = 0x0001
     C_ECHO = 0x0030
     N_EVENT_REPORT = 0x0100
+    N_SET = 0x0120
+    N_ACTION = 0x0130
+    N_CREATE = 0x0140
     C_CANCEL = 0x0FFF
 
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """A request's command set. The UIDs are bytes as received: nobody has judged them yet."""
+    """A request's command set. The UIDs are bytes as received: nobody has judged them yet.
+
+    They are the affected ones, or, where the request names those, the requested ones.
+    """
 
     field: int
     message_id: int
     sop_class_uid: bytes
     sop_instance_uid: bytes
     has_data_set: bool
+    type_id: int = 0
+    """Of the event or the action."""
 
 
 def read_command(data: bytes | bytearray) -> Command:
@@ -66,13 +79,14 @@ def read_command(data: bytes | bytearray) -> Command:
     return Command(
         field=field,
         message_id=_number(elements, MESSAGE_ID),
-        sop_class_uid=elements.get(SOP_CLASS_UID, b""),
-        sop_instance_uid=elements.get(SOP_INSTANCE_UID, b""),
+        sop_class_uid=_first(elements, SOP_CLASS_UID, REQUESTED_SOP_CLASS_UID),
+        sop_instance_uid=_first(elements, SOP_INSTANCE_UID, REQUESTED_SOP_INSTANCE_UID),
         has_data_set=_number(elements, DATA_SET_TYPE) != NO_DATA_SET,
+        type_id=int.from_bytes(_first(elements, EVENT_TYPE_ID, ACTION_TYPE_ID)[:2], "little"),
     )
 
 
-def response(command: Command, status: int, comment: str = "") -> bytes:
+def response(command: Command, status: int, comment: str = "", error_id: int = 0) -> bytes:
     """Give the response's command set, without data set.
 
     UIDs are repeated only when they can be UIDs at all: the rest stays where it came from.
@@ -87,6 +101,7 @@ def response(command: Command, status: int, comment: str = "") -> bytes:
         (DATA_SET_TYPE, _short(NO_DATA_SET)),
         (STATUS, _short(status)),
         (ERROR_COMMENT, _even(comment.encode(), b" ")),
+        (ERROR_ID, _short(error_id) if error_id else b""),
         (SOP_INSTANCE_UID, _repeatable(command.sop_instance_uid)),
     ]
     body = b"".join(
@@ -121,6 +136,10 @@ def _elements(data: bytes | bytearray) -> dict[int, bytes]:
         found[number] = bytes(data[position : position + length])
         position += length
     return found
+
+
+def _first(elements: dict[int, bytes], *numbers: int) -> bytes:
+    return next((elements[number] for number in numbers if number in elements), b"")
 
 
 def _number(elements: dict[int, bytes], number: int) -> int:

@@ -23,9 +23,16 @@ from pynetdicom.presentation import (
 from triage import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from triage.commitment import SOP_CLASS as STORAGE_COMMITMENT
 from triage.receive.request import ACCEPTABLE, MAX_REMEMBERED, PREFERRED, AssociateRequest
-from triage.receive.scan import IMPLICIT_LITTLE
+from triage.receive.scan import EXPLICIT_LITTLE, IMPLICIT_LITTLE
 
 VERIFICATION: Final = "1.2.840.10008.1.1"
+PERFORMED_STEP: Final = "1.2.840.10008.3.1.2.3.3"
+"""Modality Performed Procedure Step (PS3.4 F.7)."""
+AVAILABILITY: Final = "1.2.840.10008.5.1.4.33"
+"""Instance Availability Notification (PS3.4 R)."""
+NOTIFIED: Final = frozenset((PERFORMED_STEP, AVAILABILITY, STORAGE_COMMITMENT))
+"""Their messages are data sets alone, and come in these two transfer syntaxes."""
+PLAIN: Final = (EXPLICIT_LITTLE, IMPLICIT_LITTLE)
 APPLICATION_CONTEXT: Final = "1.2.840.10008.3.1.1.1"
 STORAGE: Final = frozenset(str(one.abstract_syntax) for one in AllStoragePresentationContexts)
 STORAGE_ROOTS: Final = ("1.2.840.10008.5.1.4.1.1.", "1.2.840.10008.5.1.4.34.")
@@ -79,7 +86,8 @@ def acceptance(
 ) -> bytes:
     """Give the A-ASSOCIATE-AC. Asynchronous operations are answered with one at a time.
 
-    A peer that comes to report on Storage Commitment is its provider; we are its user.
+    A peer that comes to report on Storage Commitment is its provider; we are its user. One that
+    asks is the user, which needs no word.
     """
     primitive = A_ASSOCIATE()
     primitive.application_context_name = UID(APPLICATION_CONTEXT)
@@ -96,7 +104,7 @@ def acceptance(
     if request.reports_commitments:
         role = SCP_SCU_RoleSelectionNegotiation()
         role.sop_class_uid = UID(STORAGE_COMMITMENT)
-        role.scu_role, role.scp_role = False, True
+        role.scu_role, role.scp_role = request.asks_commitments, True
         primitive.user_information.append(role)
     version = ImplementationVersionNameNotification()
     version.implementation_version_name = IMPLEMENTATION_VERSION_NAME
@@ -118,19 +126,19 @@ def is_storage(uid: str) -> bool:
 
 @lru_cache(maxsize=MAX_REMEMBERED)
 def _negotiated(request: AssociateRequest) -> tuple[PresentationContext, ...]:
-    is_reporter = request.reports_commitments
-    return tuple(_answer(proposal, is_reporter=is_reporter) for proposal in request.proposals)
+    commits = request.asks_commitments or request.reports_commitments
+    return tuple(_answer(proposal, commits=commits) for proposal in request.proposals)
 
 
-def _answer(proposal: PresentationContext, *, is_reporter: bool) -> PresentationContext:
+def _answer(proposal: PresentationContext, *, commits: bool) -> PresentationContext:
     """Let pynetdicom negotiate one proposal with what we support of it.
 
     Its acceptor goes by its own order and one list for a class; ours goes by the peer's, and two
     proposals for a class are two.
     """
     syntax = proposal.abstract_syntax or UID("")
-    is_ours = syntax == VERIFICATION or is_storage(syntax)
-    is_ours = is_ours or (is_reporter and syntax == STORAGE_COMMITMENT)
+    is_ours = syntax == VERIFICATION or syntax in NOTIFIED or is_storage(syntax)
+    is_ours = is_ours and (commits or syntax != STORAGE_COMMITMENT)
     if not syntax or not proposal.transfer_syntax:  # was no UID, which pynetdicom does not expect
         answer = build_context(syntax, IMPLICIT_LITTLE)
         answer.result = NO_TRANSFER_SYNTAX if is_ours else NO_ABSTRACT_SYNTAX
@@ -143,6 +151,7 @@ def _answer(proposal: PresentationContext, *, is_reporter: bool) -> Presentation
 def _supported(proposal: PresentationContext) -> PresentationContext:
     ours = PresentationContext()
     ours.abstract_syntax = proposal.abstract_syntax
-    offered = [one for one in proposal.transfer_syntax if one in ACCEPTABLE]
+    takes = PLAIN if proposal.abstract_syntax in NOTIFIED else ACCEPTABLE
+    offered = [one for one in proposal.transfer_syntax if one in takes]
     ours.transfer_syntax = sorted(offered, key=lambda one: one not in PREFERRED)
     return ours

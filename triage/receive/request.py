@@ -62,7 +62,7 @@ USED: Final = frozenset((0x51, 0x53))
 passed over: nothing here believes a password that came in the clear. Of the roles only one counts,
 which is read here."""
 ROLE: Final = 0x54
-REPORTER: Final = Struct(">H").pack(len(STORAGE_COMMITMENT)) + STORAGE_COMMITMENT.encode()
+COMMITTER: Final = Struct(">H").pack(len(STORAGE_COMMITMENT)) + STORAGE_COMMITMENT.encode()
 """A role selection (PS3.7 D.3.3.4) for Storage Commitment, before its two bytes: SCU and SCP."""
 
 
@@ -81,6 +81,8 @@ class AssociateRequest:
     max_pdu_bytes: int
     """What the peer takes; 0 is any length."""
     wants_async: bool
+    asks_commitments: bool = True
+    """It is a user of Storage Commitment: so is who proposes no role (PS3.7 D.3.3.4)."""
     reports_commitments: bool = False
     """It is a provider of Storage Commitment, here to report (PS3.4 J.3.3)."""
 
@@ -107,6 +109,7 @@ def _read(content: bytes) -> AssociateRequest:
     except Exception:  # noqa: BLE001 - it raises whatever hostile bytes lead it to, quoting them
         raise Broken(Why.INVALID_PARAMETER, "sent a damaged A-ASSOCIATE-RQ") from None
     user = {type(item): item for item in asked.user_information}
+    asks, reports = _roles(content)
     most = user.get(MaximumLengthNotification)
     return AssociateRequest(
         calling_ae_title=calling,
@@ -116,7 +119,8 @@ def _read(content: bytes) -> AssociateRequest:
         proposals=tuple(asked.presentation_context_definition_list),
         max_pdu_bytes=getattr(most, "maximum_length_received", None) or 0,
         wants_async=AsynchronousOperationsWindowNegotiation in user,
-        reports_commitments=_reports(content),
+        asks_commitments=asks,
+        reports_commitments=reports,
     )
 
 
@@ -150,8 +154,8 @@ def _plain(content: bytes, called: str, calling: str) -> bytes:
     return b"".join(parts)
 
 
-def _reports(content: bytes) -> bool:
-    """Tell whether the peer would be the provider of Storage Commitment; its items are bounded."""
+def _roles(content: bytes) -> tuple[bool, bool]:
+    """Give whether the peer would be user and provider of Storage Commitment."""
     roles = (
         bytes(value)
         for kind, user in _items(memoryview(content)[FIXED_BYTES:])
@@ -159,7 +163,10 @@ def _reports(content: bytes) -> bool:
         for one, value in _items(user)
         if one == ROLE
     )
-    return any(role.startswith(REPORTER) and role[len(REPORTER) + 1 :] == b"\1" for role in roles)
+    chosen = [role[len(COMMITTER) :] for role in roles if role.startswith(COMMITTER)]
+    if not chosen:
+        return True, False
+    return any(role[:1] == b"\1" for role in chosen), any(role[1:] == b"\1" for role in chosen)
 
 
 def _syntaxes(items: list[tuple[int, memoryview]]) -> bytes:

@@ -1,16 +1,17 @@
-"""C-STORE and N-EVENT-REPORT: judge, write, sync, and only then answer 0x0000."""
+"""C-STORE: judge, write, sync, and only then answer 0x0000."""
 
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 
-from triage import commitment, log
+from triage import log
 from triage.errors import Refused
 from triage.receive.body import Body
 from triage.receive.command import Command, Field
 from triage.receive.negotiation import Context, is_storage
 from triage.receive.part10 import Caller, Named, file_header
 from triage.receive.scan import check_uid, scan
+from triage.receive.services import Services
 from triage.settings import Listener as Limits
 from triage.spool import Spool
 
@@ -20,12 +21,7 @@ PROCESSING_FAILURE = 0x0110
 CLASS_NOT_SUPPORTED = 0x0122
 OUT_OF_RESOURCES = 0xA700
 MISMATCH = 0xA900
-NO_SUCH_INSTANCE = 0x0112
-NO_SUCH_CLASS = 0x0118
-RESOURCE_LIMITATION = 0x0213
 MIN_FREE_INODES = 1000
-MAX_REPORT_BYTES = 16 * 2**20
-COMMITMENT = commitment.SOP_CLASS.encode(), commitment.SOP_INSTANCE.encode()
 
 
 class Storage:
@@ -34,6 +30,7 @@ class Storage:
     def __init__(self, spool: Spool, limits: Limits) -> None:
         self._spool = spool
         self._limits = limits
+        self.services = Services(spool)
 
     def body(self, command: Command, context: Context, caller: Caller) -> Body:
         """Give an empty body for a message to arrive in.
@@ -63,29 +60,6 @@ class Storage:
             number = getattr(why, "errno", None)
             log.get().warning("spool.refused", error=type(why).__name__, errno=number)
             raise Refused(OUT_OF_RESOURCES, "the spool cannot take it now") from None
-
-    def report(self, command: Command, context: Context, body: Body, caller: Caller) -> None:
-        """Put a report on Storage Commitment into the spool; when this returns, it is safe there.
-
-        Whether we asked for it is known only to the ingestor: its transaction tells.
-
-        Raises:
-            Refused: with the status to answer.
-        """
-        named = command.sop_class_uid.rstrip(b"\0 "), command.sop_instance_uid.rstrip(b"\0 ")
-        if context.abstract_syntax != commitment.SOP_CLASS or named[0] != COMMITMENT[0]:
-            raise Refused(NO_SUCH_CLASS, "no reports but on Storage Commitment")
-        if named[1] != COMMITMENT[1]:
-            raise Refused(NO_SUCH_INSTANCE, "not the well-known instance")
-        if body.size > MAX_REPORT_BYTES:
-            raise Refused(RESOURCE_LIMITATION, "a report beyond the limit")
-        meta = Named(commitment.SOP_CLASS, commitment.SOP_INSTANCE)
-        try:
-            header = file_header(meta, context.transfer_syntax, caller)
-            self._spool.write_report(header, body.content())
-        except OSError as why:
-            log.get().warning("spool.refused", error=type(why).__name__, errno=why.errno)
-            raise Refused(PROCESSING_FAILURE, "the spool cannot take it now") from None
 
     def _store(self, command: Command, context: Context, body: Body) -> None:
         named = _named(command)

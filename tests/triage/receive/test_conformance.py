@@ -110,7 +110,7 @@ def test_the_listener_takes_nothing_that_is_not_stated(stated: Entity, start: St
     assert taken(start().port, others, "TRIAGE") == set()
 
 
-def test_a_provider_of_storage_commitment_may_report_and_nobody_else(
+def test_a_provider_of_storage_commitment_may_report_and_a_user_may_not(
     stated: Entity, start: Start
 ) -> None:
     uid = commitment.SOP_CLASS
@@ -123,7 +123,8 @@ def test_a_provider_of_storage_commitment_may_report_and_nobody_else(
         assert {one.as_scp for one in association.accepted_contexts} == {True}
     assert found == said
     with associated(port, contexts, "TRIAGE") as association:
-        assert not association.is_established
+        assert {one.as_scp for one in association.accepted_contexts} == {False}
+        assert {one.as_scu for one in association.accepted_contexts} == {True}
 
 
 def test_the_listener_keeps_the_policies_that_are_stated(stated: Entity, start: Start) -> None:

@@ -28,9 +28,22 @@ def test_a_report_is_in_the_spool_when_it_is_answered(start: Start) -> None:
     assert listener.spool.incoming(9) == []
 
 
-def test_one_that_wants_us_to_be_the_provider_is_not_taken(start: Start) -> None:
+def test_one_that_would_be_neither_user_nor_provider_is_not_taken(start: Start) -> None:
+    uid = commitment.SOP_CLASS.encode()
+    neither = raw.item(0x54, len(uid).to_bytes(2, "big") + uid + b"\0\0")
     asking = [(commitment.SOP_CLASS, [str(ImplicitVRLittleEndian)])]
-    assert raw.rejection(start().port, asking) is not None
+    assert raw.rejection(start().port, asking, user=neither) is not None
+
+
+@pytest.mark.parametrize("as_user", [False, True])
+def test_a_provider_may_be_a_user_as_well(start: Start, as_user: bool) -> None:
+    ae = AE()
+    ae.add_requested_context(commitment.SOP_CLASS, ImplicitVRLittleEndian)
+    role = build_role(commitment.SOP_CLASS, scu_role=as_user, scp_role=True)
+    association = ae.associate("127.0.0.1", start().port, ae_title="TRIAGE", ext_neg=[role])
+    [context] = association.accepted_contexts
+    association.release()
+    assert (context.as_scu, context.as_scp) == (as_user, True)
 
 
 def test_the_role_is_for_this_class_alone(start: Start) -> None:
@@ -40,11 +53,7 @@ def test_the_role_is_for_this_class_alone(start: Start) -> None:
     role = build_role(CTImageStorage, scu_role=False, scp_role=True)
     association = ae.associate("127.0.0.1", start().port, ae_title="TRIAGE", ext_neg=[role])
     try:
-        [stored] = association.accepted_contexts
-        assert (stored.abstract_syntax, stored.as_scp) == (CTImageStorage, False)
-        assert [one.abstract_syntax for one in association.rejected_contexts] == [
-            commitment.SOP_CLASS
-        ]
+        assert [one.as_scp for one in association.accepted_contexts] == [False, False]
     finally:
         association.release()
 
