@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from triage.commands import common, doors_delivery, doors_detectors
+from triage.commands import common, doors_delivery, doors_detectors, doors_network
 from triage.commands.cohort_door import app as cohort_app
 from triage.commands.common import AsJson, Config, State
 from triage.commands.conformance import conformance
@@ -41,6 +41,7 @@ for name, part in (
     app.add_typer(part, name=name)
 doors_delivery.add_to(app, queue_app)
 doors_detectors.add_to(app)
+doors_network.add_to(app)
 
 app.command()(conformance)
 study_app.command("text")(study_text)
@@ -198,7 +199,8 @@ def doctor(state: State = None, config: Config = None, as_json: AsJson = False) 
     """Check this installation; each cross comes with its fix."""
     from dataclasses import asdict
 
-    from triage.commands.doctor import examine, show
+    from triage.commands.checks import show
+    from triage.commands.doctor import examine
 
     checks = examine(common.load(state, config))
     if as_json:

@@ -63,6 +63,8 @@ def parse(text: str, path: Path) -> Nodes:
     """
     try:
         content: Any = yaml.safe_load(text)
+        if isinstance(content, dict):  # a list without entries is nothing in YAML
+            content = {key: value for key, value in content.items() if value is not None}
         return Nodes.model_validate({} if content is None else content)
     except yaml.YAMLError as why:
         msg = f"{path} is not valid YAML: {str(why).splitlines()[0]}"

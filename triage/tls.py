@@ -183,7 +183,7 @@ class Dialled(ssl.SSLSocket):
             if self.context.pins:
                 _check_pin(self.getpeercert(binary_form=True) or b"", self.context.pins)
         except OSError as why:
-            self.context.failure = str(why) if isinstance(why, Unpinned) else reason(why)
+            self.context.failure = reason(why)
             raise
 
     def recv(self, buflen: int = 1024, flags: int = 0) -> bytes:
@@ -260,6 +260,8 @@ def days_left(path: Path, now: datetime) -> int:
 
 def reason(why: Exception) -> str:
     """Give what OpenSSL says is wrong, in words without anything of the peer's."""
+    if isinstance(why, Unpinned):
+        return str(why.args[0])
     if isinstance(why, ssl.SSLCertVerificationError):
         return f"certificate refused: {str(why.verify_message).split(',')[0]}"
     if isinstance(why, ssl.SSLError) and why.reason:

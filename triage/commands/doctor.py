@@ -4,13 +4,12 @@ import shutil
 import socket
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from triage.commands import common
+from triage.commands.checks import Check
 from triage.errors import TriageError
 from triage.settings import Settings
 from triage.spool import Spool
@@ -31,16 +30,6 @@ FIXES = {
     "broker": "check broker.url in site.yaml: redis://HOST:PORT/0",
 }
 """What to do where a check itself cannot run."""
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """One line of the answer."""
-
-    name: str
-    ok: bool
-    found: str
-    fix: str = ""
 
 
 def examine(settings: Settings) -> list[Check]:
@@ -164,6 +153,12 @@ def _interfaces(settings: Settings) -> Iterator[Check]:
                 yield Check(f"{name} of {to.name}", ok=True, found=str(path))
 
 
+def _tls(settings: Settings) -> Iterator[Check]:
+    from triage.commands.tls_check import examine
+
+    yield from examine(settings)
+
+
 def _broker(settings: Settings) -> Iterator[Check]:
     url = settings.site.broker.url
     if not url:
@@ -201,19 +196,8 @@ def _tools(_settings: Settings) -> Iterator[Check]:
 
 PARTS: tuple[Callable[[Settings], Iterator[Check]], ...] = (
     _versions, _configuration, _database, _spool, _codecs, _detectors, _destinations, _interfaces,
-    _broker, _ports, _tools,
+    _tls, _broker, _ports, _tools,
 )  # fmt: skip
-
-
-def show(checks: list[Check]) -> None:
-    """Print the checks as ticks and crosses, with the fix under each cross."""
-    common.print_table(
-        ("", "check", "found", "fix"),
-        [
-            ("✓" if one.ok else "✗", one.name, one.found, "" if one.ok else one.fix)
-            for one in checks
-        ],
-    )
 
 
 def copy_packaged(packaged: Path, target: Path) -> Path:
