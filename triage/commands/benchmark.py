@@ -11,9 +11,10 @@ from typing import Final
 
 from models.files import write_atomically
 from triage.commands.benchmark_cells import Outcome, finished, locked, run
-from triage.commands.benchmark_page import page
-from triage.commands.benchmark_plan import Cell, cells, read_table
-from triage.commands.benchmark_speed import rates
+from triage.commands.benchmark_costs import costs
+from triage.commands.benchmark_page import Found, page
+from triage.commands.benchmark_plan import Cell, Table, cells, read_table
+from triage.commands.benchmark_synthetic import synthetic
 from triage.commands.measure import remembered
 from triage.errors import ConfigError
 from triage.frozen import Frozen
@@ -76,15 +77,25 @@ def benchmark(  # noqa: PLR0913 - one parameter an option
                     continue
                 ran += 1
                 _say(place, len(wanted), _told(cell, outcome, perf_counter() - began))
+        # Not beside other trainings: they would slow what is timed.
+        found = collected(table, size, kept, data, measure=not elsewhere)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(out, page(table, size, path, found).encode())
+    return Tally(
+        done=len(found.outcomes), ran=ran, elsewhere=elsewhere, failed=tuple(failed), page=str(out)
+    )
+
+
+def collected(table: Table, size: str, kept: Path, data: Path, *, measure: bool) -> Found:
+    """Give everything there is to write down; with ``measure``, costs too that are not known yet.
+
+    Raises:
+        ConfigError: a result is damaged, or a picture is missing.
+    """
     everything = [finished(kept / cell.name) for cell in cells(table, size)]
     outcomes = [one for one in everything if one]
-    # Not beside other trainings: they would slow it.
-    speeds = rates(kept, outcomes, measure=not elsewhere)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(out, page(table, size, path, outcomes, speeds).encode())
-    return Tally(
-        done=len(outcomes), ran=ran, elsewhere=elsewhere, failed=tuple(failed), page=str(out)
-    )
+    separations = {one.name: synthetic(kept, one, table, data) for one in outcomes}
+    return Found(outcomes, costs(kept, outcomes, measure=measure), separations)
 
 
 def _told(cell: Cell, outcome: Outcome, seconds: float) -> str:

@@ -1,37 +1,48 @@
 """The benchmark's page in Markdown, from the finished cells and nothing else."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
 from typing import TYPE_CHECKING, Final
 
 from triage.commands.benchmark_cells import Outcome
 from triage.commands.benchmark_numbers import NONE, Numbers, Take, auroc, head, line, percent
+from triage.commands.benchmark_page_beside import paper_part, synthetic_part
+from triage.commands.benchmark_page_costs import costs_part
 from triage.commands.benchmark_plan import Row, Section, Table, cells
 
 if TYPE_CHECKING:
     from models.artifact import Figure
-    from triage.commands.benchmark_speed import Rate
+    from triage.commands.benchmark_costs import Costs
+    from triage.commands.benchmark_synthetic import Separations
 
 NO_WIN: Final = 0.0
 
 
-def page(
-    table: Table,
-    size: str,
-    path: Path,
-    outcomes: Sequence[Outcome],
-    speeds: "Mapping[str, Sequence[Rate]]",
-) -> str:
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Everything that is written down."""
+
+    outcomes: Sequence[Outcome]
+    costs: "Costs"
+    synthetic: "Mapping[str, Separations]"
+    """By the cell's name."""
+
+
+def page(table: Table, size: str, path: Path, found: Found) -> str:
     """Give the page of one size; what is not done yet is a dash."""
+    outcomes = found.outcomes
     numbers, total = Numbers(outcomes), len(cells(table, size))
     parts = [f"# {table.title}", "", table.text, "", f"**{table.sizes[size].title}**", ""]
     if len(outcomes) < total:
         parts += [f"Not complete: {len(outcomes)} of {total} trainings are done.", ""]
     for place, section in enumerate(table.sections):
         parts += _section(table, section, numbers, with_trivial=not place)
-    parts += [*_paper(table, numbers), *_thresholds(table, numbers), *_others(table, numbers)]
-    parts += [*_costs(table, numbers, speeds), *_notes(table, size), *_commands(table, path)]
+    parts += [*paper_part(table, numbers), *_thresholds(table, numbers), *_others(table, numbers)]
+    parts += [*synthetic_part(table, numbers, found.synthetic)]
+    parts += [*costs_part(table, numbers, found.costs)]
+    parts += [*_notes(table, size), *_commands(table, path)]
     return "\n".join(parts).rstrip() + "\n"
 
 
@@ -125,20 +136,6 @@ def _gain(numbers: Numbers, row: Row, on: str) -> tuple[float | None, str]:
     return mean(both), f"{100 * mean(both):+.1f} ({above} of {len(both)})"
 
 
-def _paper(table: Table, numbers: Numbers) -> Iterator[str]:
-    stated = [(row, on) for row in table.rows() for on in row.paper]
-    if not stated:
-        return
-    yield from ("## Beside the paper", "")
-    yield head("detector", "set", "AUROC here, %", "AUROC in the paper, %", "reached")
-    for row, on in stated:
-        ours = numbers.average(row.name, on, auroc)
-        reached = NONE if ours is None else "yes" if 100 * ours >= row.paper[on] else "no"
-        title = table.sets[on].title
-        yield line(row.title, title, percent(ours), f"{row.paper[on]:.2f}", reached)
-    yield from ("", table.paper, "")
-
-
 def _thresholds(table: Table, numbers: Numbers) -> Iterator[str]:
     yield from ("## At the calibrated threshold", "")
     yield (
@@ -182,38 +179,6 @@ def _others(table: Table, numbers: Numbers) -> Iterator[str]:
         yield from ("## Further raw scores", "", "AUROC in per cent, mean over the seeds.", "")
         yield head("detector", "raw score", *(one.title for one in table.sets.values()))
         yield from (*lines, "")
-
-
-def _costs(table: Table, numbers: Numbers, speeds: "Mapping[str, Sequence[Rate]]") -> Iterator[str]:
-    yield from ("## Size and speed", "")
-    yield (
-        "Speed is of one of a row's detectors on prepared pictures in batches of 32, in turns with "
-        "the plainest autoencoder (four halvings, four doublings). On a CPU a second is one of "
-        "one core's own time, so that other work does not count; two cores score twice as many."
-    )
-    yield ""
-    yield head("detector", "parameters", "weights, MB", "epochs", "training, s")
-    for row in table.rows():
-        if found := numbers.of(row.name):
-            yield line(
-                row.title,
-                f"{max(one.parameters for one in found):,}",
-                f"{max(one.weights_mb for one in found):.1f}",
-                f"{min(one.epochs for one in found)} to {max(one.epochs for one in found)}",
-                f"{mean(one.seconds for one in found):.0f}",
-            )
-    yield ""
-    yield head("detector", "device", "images a second", "plain autoencoder", "ratio")
-    for row in table.rows():
-        for rate in speeds.get(row.name, ()):
-            yield line(
-                row.title,
-                rate.device,
-                f"{rate.detector:.0f}",
-                f"{rate.plain:.0f}",
-                f"{rate.detector / rate.plain:.2f}",
-            )
-    yield ""
 
 
 def _notes(table: Table, size: str) -> Iterator[str]:

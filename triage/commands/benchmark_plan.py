@@ -40,10 +40,26 @@ class Row(Frozen):
     trained: Literal["each", "together"]
     """One network for each set, or one network for all of them."""
     training: Part
+    sets: tuple[str, ...] = ()
+    """Those it is trained for, one network each; all, when none is named."""
     against: str | None = None
     """The row whose improvement this one claims to be."""
     paper: dict[str, float] = Field(default_factory=dict)
     """AUROC in percent that its paper states, by set."""
+
+
+class Stated(Frozen):
+    """A number in print that none here was measured like, and the row that stands nearest."""
+
+    what: str
+    pictures: str
+    """What it was measured on."""
+    auroc: float
+    """In percent."""
+    where: str
+    """Who prints it."""
+    row: str
+    set: str
 
 
 class Section(Frozen):
@@ -90,6 +106,9 @@ class Table(Frozen):
     sizes: dict[str, Size]
     paper: str = ""
     """What differs from the paper whose numbers stand beside ours."""
+    stated: tuple[Stated, ...] = ()
+    stated_text: str = ""
+    """What differs from them."""
 
     @model_validator(mode="after")
     def _names_meet(self) -> "Table":
@@ -100,8 +119,10 @@ class Table(Frozen):
         named = {row.against for row in self.rows()} - {None}
         named |= {name for size in self.sizes.values() for name in (*size.rows, *size.shares)}
         named |= {name for section in self.sections for name in section.shows}
-        sets = {name for row in self.rows() for name in row.paper}
+        named |= {one.row for one in self.stated}
+        sets = {name for row in self.rows() for name in (*row.paper, *row.sets)}
         sets |= {name for size in self.sizes.values() for name in size.sets} - {TOGETHER}
+        sets |= {one.set for one in self.stated}
         if unknown := (named - set(rows)) | (sets - set(self.sets)):
             msg = f"no row or set is called {', '.join(sorted(map(str, unknown)))}"
             raise ValueError(msg)
@@ -172,7 +193,7 @@ def cells(table: Table, size: str, only: Sequence[str] = ()) -> tuple[Cell, ...]
         for seed in table.seeds
         for row in table.rows()
         if row.name in only or not only
-        for on in (table.sets if row.trained == "each" else (TOGETHER,))
+        for on in (row.sets or table.sets if row.trained == "each" else (TOGETHER,))
     )
 
 

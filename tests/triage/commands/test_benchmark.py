@@ -1,7 +1,9 @@
 """A small table is filled, carried on after a kill, shared, and written down as it is."""
 
+import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,6 +21,7 @@ from tests.triage.commands.labelled import write_folder
 from triage.commands.benchmark import Tally, benchmark
 from triage.commands.benchmark_cells import DONE, Outcome, finished, locked
 from triage.commands.benchmark_plan import cells, merged, read_table
+from triage.commands.benchmark_synthetic import KEPT, synthetic
 from triage.errors import ConfigError
 from triage.settings import PACKAGED
 
@@ -79,6 +82,12 @@ def _table() -> dict[str, Any]:
             }
         ],
         "paper": "Everything differs.",
+        "stated": [
+            {
+                "what": "Another", "pictures": "elsewhere", "auroc": 55.5, "where": "its table",
+                "row": "memae", "set": "right",
+            }
+        ],
         "sizes": {"tiny": {"title": "One epoch.", "training": {}, "notes": ["It is a test."]}},
     }  # fmt: skip
 
@@ -148,7 +157,38 @@ def test_the_page_says_what_the_cells_say(home: Path, filled: Tally) -> None:
     for text in ("One epoch.", "It is a test.", "--size tiny", "*trivial: mean grey*", "centre"):
         assert text in page
     assert "Not complete" not in page
-    assert re.search(r"\| MemAE \| cpu \| \d+ \| \d+ \| \d+\.\d\d \|", page)
+    for images in (1, 32):
+        assert re.search(rf"\| MemAE \| cpu \| {images} \| \d+ \| \d+ \| \d+\.\d\d \|", page)
+    assert re.search(r"\| MemAE \| [\d,]+ \| \d+\.\d \| \d+\.\d \| \d+\.\d \|", page)
+    assert "| *plain autoencoder, 64 px* |" in page
+    assert "| Another | elsewhere | 55.5 | its table | MemAE | Right | " in page
+
+
+def test_a_row_of_some_sets_is_trained_for_these_alone(home: Path) -> None:
+    table = _table()
+    table["sections"][0]["rows"][0]["sets"] = ["right"]
+    found = cells(read_table(_write(home / "some.yaml", table)), "tiny", ["memae"])
+    assert [(cell.on, cell.seed) for cell in found] == [("right", 0), ("right", 1)]
+
+
+def test_synthetic_anomalies_are_of_healthy_calibration_pictures(home: Path, filled: Tally) -> None:
+    outcome = next(one for one in _outcomes(home) if one.row == "maddr")
+    kept = home / "runs/small/tiny"
+    found = json.loads((kept / outcome.name / KEPT).read_bytes())
+    assert set(found) == {"left", "right"}
+    assert set(found["left"]) == {"score", "centre"}
+    assert all(0 <= value <= 1 for each in found.values() for value in each.values())
+    # A set without its test pictures gives the same: none is looked at.
+    copy = home / "healthy"
+    shutil.copytree(home / "data", copy)
+    for listed in copy.glob("*/split.csv"):
+        lines = listed.read_text().splitlines()
+        listed.write_text("\n".join(line for line in lines if ",test," not in line))
+    again = home / "again"
+    shutil.copytree(kept / outcome.name, again / outcome.name)
+    (again / outcome.name / KEPT).unlink()
+    table = read_table(home / "table.yaml")
+    assert synthetic(again, outcome, table, copy) == found
 
 
 def test_what_is_finished_is_never_run_again(home: Path, filled: Tally) -> None:
@@ -173,7 +213,7 @@ def test_a_cell_in_another_process_is_left_to_it(home: Path, filled: Tally) -> N
     assert (found.elsewhere, found.ran) == (1, 3)
     page = (home / "other.md").read_text()
     assert "Not complete: 3 of 6 trainings are done." in page
-    assert "images a second" in page
+    assert re.search(r"\| MemAE \| [\d,]+ \| - \| - \| - \| \d", page)
     assert "| cpu |" not in page  # not measured beside another process's training
 
 
@@ -279,7 +319,8 @@ def test_the_house_s_own_table_holds() -> None:
     found = cells(table, "full")
     assert len({cell.name for cell in found}) == len(found)
     main = table.sections[0]
-    assert {row.against for row in main.rows if row.against} == {
-        row.name for row in main.rows if not row.against
-    }
+    both = {"memae", "ganomaly", "dpa", "f-anogan"}
+    assert {row.against for row in main.rows if row.against} == both
+    alone = {row.name for row in main.rows if not row.against}
+    assert alone == {*both, "mama-net", "memmc-mae", "simsid"}
     assert table.seeds == (0, 1, 2)
