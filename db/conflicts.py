@@ -44,6 +44,7 @@ def hold(
     Raises:
         ValueError: the study's state has no arrow to HELD.
     """
+    sentence = sentence[:1].upper() + sentence[1:]
     note(session, study, code, sentence, weight=HOLD, actor=actor, subject=subject)
     if study.state == StudyState.HELD:
         return
@@ -71,25 +72,11 @@ def note(  # noqa: PLR0913 - what is said, how heavily, by whom and about what
     subject: str = "",
 ) -> bool:
     """Open a doubt, audited; False where the same is open, or is lighter and was resolved."""
-    same = (
-        ConflictRow.study_id == study.id,
-        ConflictRow.code == code,
-        ConflictRow.subject == subject,
-    )
-    known = select(ConflictRow.id).where(*same)
-    if weight == HOLD:
-        known = known.where(ConflictRow.resolved_at.is_(None))
-    elif code == "demographics-changed":
-        known = known.where(ConflictRow.generation == study.generation)
-    if session.scalar(known.limit(1)) is not None:
-        return False
-    session.add(
-        ConflictRow(
-            study_id=study.id, code=code, weight=weight, detail=sentence, subject=subject,
-            generation=study.generation, opened_at=now(session), opened_by=actor,
-        )
+    doubt = ConflictRow(
+        code=code, weight=weight, detail=sentence, subject=subject, opened_by=actor
     )  # fmt: skip
-    session.flush()
+    if not add(session, study, doubt):
+        return False
     entry = Entry(
         event=Event.PROCEDURE_RECORD if weight == NOTE else Event.SECURITY_ALERT,
         kind=f"study.held.{code}" if weight == HOLD else f"conflict.{code}",
@@ -98,6 +85,26 @@ def note(  # noqa: PLR0913 - what is said, how heavily, by whom and about what
         detail={"reason": code, "subject": subject, "weight": weight},
     )  # fmt: skip
     record(session, entry)
+    return True
+
+
+def add(session: Session, study: StudyRow, doubt: ConflictRow) -> bool:
+    """Write a doubt down, unaudited; False where the same is known."""
+    known = (
+        select(ConflictRow.id)
+        .where(ConflictRow.study_id == study.id, ConflictRow.code == doubt.code)
+        .where(ConflictRow.subject == doubt.subject)
+        .limit(1)
+    )
+    if doubt.weight == HOLD:
+        known = known.where(ConflictRow.resolved_at.is_(None))
+    elif doubt.weight == WARNING:
+        known = known.where(ConflictRow.generation == study.generation)
+    if session.scalar(known) is not None:
+        return False
+    doubt.study_id, doubt.generation, doubt.opened_at = study.id, study.generation, now(session)
+    session.add(doubt)
+    session.flush()
     return True
 
 

@@ -8,11 +8,12 @@ from collections.abc import Collection
 from datetime import datetime, timedelta
 from typing import Final
 
-from sqlalchemy import ColumnElement, CursorResult, func, or_, select, update
-from sqlalchemy.orm import Session
+from sqlalchemy import ColumnElement, CursorResult, exists, func, or_, select, update
+from sqlalchemy.orm import Session, aliased
 
 from db.engine import now
 from db.lifecycle import StaleStudyError
+from db.states import StudyState
 from db.tables import OutboxRow, StudyRow
 
 QUEUED: Final = "queued"
@@ -129,4 +130,14 @@ def abandon(session: Session, owners: Collection[str]) -> int:
 
 def _free(whose: ColumnElement[bool], at: datetime) -> tuple[ColumnElement[bool], ...]:
     unleased = or_(OutboxRow.leased_until.is_(None), OutboxRow.leased_until <= at)
-    return whose, OutboxRow.due_at <= at, unleased
+    return whose, OutboxRow.due_at <= at, unleased, ~_is_withheld()
+
+
+def _is_withheld() -> ColumnElement[bool]:
+    """Mean what waited to be sent when its study was held; what is written later takes it back."""
+    held = aliased(StudyRow)
+    return (OutboxRow.state == QUEUED) & exists().where(
+        held.id == OutboxRow.study_id,
+        held.state == StudyState.HELD,
+        held.settled_at >= OutboxRow.built_at,
+    )

@@ -72,6 +72,8 @@ REASONS: Final[dict[str, ReasonCode]] = {
     "demographics-changed": ReasonCode("The source corrected the patient's data", _UNSPECIFIED),
     "possible-copy": ReasonCode("Another study has the same pixels", _UNSPECIFIED),
     "revised": ReasonCode("The source sent a newer version of this instance", _UNSPECIFIED),
+    "own-report": ReasonCode("A report of ours that came back", _WRONG_TYPE),
+    "not-selected": ReasonCode("No route selects this series or image", _WRONG_TYPE),
     "set-aside": ReasonCode("A person set it aside", _UNSPECIFIED),
     "corrupt": ReasonCode("A stored file changed on disk", _UNSPECIFIED),
     "crashed": ReasonCode("Processing crashed repeatedly", _UNSPECIFIED),

@@ -5,7 +5,6 @@ committed, and doing it again changes nothing but the copy counter.
 """
 
 import warnings
-from collections.abc import Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final
@@ -14,18 +13,20 @@ import pydicom
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from db import commitments, lifecycle
+from db import commitments, conflicts, identity, lifecycle
 from db.audit import MINOR, SERIOUS, SUCCESS, Entry, Event, record
+from db.custody import CustodyRow
 from db.engine import Database, now
 from db.states import StudyState
 from db.tables import AuditRow, InstanceRow, OutboxRow, QuarantineRow, StudyRow
 from db.upsert import insert_once
 from triage import commitment
 from triage.arrival import IDENTITY, READ_ERRORS, Arrival, Unindexable, read_arrival, text
-from triage.errors import Reason
+from triage.errors import REASONS
 from triage.finding import Outcome
 from triage.settings import Completeness
 from triage.spool import JournalEvent, Spool
+from triage.study import same_name
 
 ACTOR: Final = "ingestor"
 
@@ -66,16 +67,33 @@ def index(session: Session, arrival: Arrival, rules: Completeness) -> None:
         same.copies += 1
         _audit(session, study, arrival, kind="instance.again")
         return
-    session.add(_instance(study, arrival, now(session)))
+    if not study.instance_count:
+        identity.greet(session, study, ACTOR, same_name)
+    row = _instance(study, arrival, now(session))
+    session.add(row)
+    session.flush()
+    custody = _custody(row, arrival)
+    session.add(custody)
     study.instance_count += 1
     study.last_instance_at = now(session)
     session.flush()
-    reason = _conflict(study, arrival, known)
-    _audit(session, study, arrival, kind="instance.received", reason=reason)
-    if reason is not None:
-        _hold(session, study, reason)
-    elif not _is_ours(session, arrival):
-        _reopen(session, study, now(session) + _quiet(rules, arrival))
+    _audit(session, study, arrival, kind="instance.received")
+    if _is_ours(session, arrival):
+        sentence = REASONS["own-report"].meaning
+        conflicts.put_aside(session, custody, "own-report", sentence, generation=study.generation)
+        return
+    verdict = identity.judge(session, study, row, known, ACTOR)
+    _move_on(session, study, verdict, now(session) + _quiet(rules, arrival))
+
+
+def _move_on(
+    session: Session, study: StudyRow, verdict: identity.Verdict, due_at: datetime
+) -> None:
+    if verdict.freed:
+        reason = "corrected at the source"
+        conflicts.free(session, study, actor=ACTOR, reason=reason, due_at=due_at)
+    elif verdict.counts and not verdict.held:
+        _reopen(session, study, due_at)
 
 
 def take_reports(database: Database, spool: Spool, *, limit: int = 500) -> int:
@@ -185,26 +203,17 @@ def _instance(study: StudyRow, arrival: Arrival, at: datetime) -> InstanceRow:
     )
 
 
-def _conflict(study: StudyRow, arrival: Arrival, known: Sequence[InstanceRow]) -> Reason | None:
-    if known:
-        return Reason("content-conflict", "one SOP Instance UID arrived with two contents")
-    if not arrival.values["PatientID"]:
-        return Reason("no-patient")
-    mine = (arrival.values["PatientID"], arrival.values["IssuerOfPatientID"])
-    if mine != (study.patient_id, study.issuer_of_patient_id):
-        return Reason("identity-conflict", "instances of this study name two patients")
-    return None
-
-
-def _hold(session: Session, study: StudyRow, reason: Reason) -> None:
-    study.outcome, study.reason_code, study.reason_detail = (
-        Outcome.HELD, reason.code, reason.sentence,
-    )  # fmt: skip
-    study.sentence = f"Held. {reason.sentence}."
-    if study.state != StudyState.HELD:
-        lifecycle.move(
-            session, study, StudyState.HELD, reason=str(reason), actor=ACTOR, due_at=now(session)
-        )
+def _custody(row: InstanceRow, arrival: Arrival) -> CustodyRow:
+    passage, values = arrival.passage, arrival.values
+    return CustodyRow(
+        instance_id=row.id,
+        association_id=passage.association_id,
+        association_opened_at=passage.opened_at,
+        spooled_at=passage.spooled_at,
+        called_ae_title=passage.called_ae_title,
+        pixel_sha256=arrival.pixel_sha256,
+        **{name: values[IDENTITY[name]] for name in (*identity.PERSON, *identity.DEMOGRAPHICS)},
+    )
 
 
 def _reopen(session: Session, study: StudyRow, due_at: datetime) -> None:
@@ -255,14 +264,12 @@ def _quarantine(session: Session, path: Path, sha256: str, why: str) -> None:
     record(session, entry)
 
 
-def _audit(
-    session: Session, study: StudyRow, arrival: Arrival, *, kind: str, reason: Reason | None = None
-) -> None:
+def _audit(session: Session, study: StudyRow, arrival: Arrival, *, kind: str) -> None:
     entry = Entry(
-        event=Event.INSTANCES_TRANSFERRED if reason is None else Event.SECURITY_ALERT,
-        kind=kind if reason is None else f"study.held.{reason.code}",
+        event=Event.INSTANCES_TRANSFERRED,
+        kind=kind,
         action="C",
-        outcome=SUCCESS if reason is None else MINOR,
+        outcome=SUCCESS,
         actor=ACTOR,
         ae_title=arrival.source_ae_title,
         network_address=arrival.source_address,

@@ -112,3 +112,19 @@ class Study:
         """Give every image of the study, series by series."""
         for series in self.series:
             yield from series.images
+
+
+def same_name(one: str, other: str) -> bool:
+    """Tell whether two person names (PS3.5 6.2, PN) agree; what one of them lacks is no quarrel.
+
+    Family and given name of the alphabetic group count; case and padding do not.
+    """
+    first, second = _spoken(one), _spoken(other)
+    return not first[0] or not second[0] or all(
+        a == b or not a or not b for a, b in zip(first, second, strict=True)
+    )  # fmt: skip
+
+
+def _spoken(name: str) -> tuple[str, str]:
+    family, _, rest = name.partition("=")[0].partition("^")
+    return " ".join(family.upper().split()), " ".join(rest.partition("^")[0].upper().split())

@@ -12,7 +12,7 @@ from triage.assemble.facts import Instance, SeriesFacts, StudyFacts, instance
 from triage.assemble.header import read_header
 from triage.errors import Broken, Held
 from triage.spool import digest
-from triage.study import Image, InstanceRef, Patient, Series, Study, StudyRef
+from triage.study import Image, InstanceRef, Patient, Series, Study, StudyRef, same_name
 
 Fact = TypeVar("Fact", SeriesFacts, StudyFacts, Patient)
 
@@ -76,6 +76,16 @@ def _check_identity(found: Sequence[Instance]) -> None:
         raise Held(code="identity-conflict")
     if patients <= {""}:
         raise Held(code="no-patient")
+    _check_person([one.study.patient for one in found])
+
+
+def _check_person(patients: Sequence[Patient]) -> None:
+    """Refuse one Patient ID with two names or birth dates; what an instance lacks is no quarrel."""
+    dates = {one.patient_birth_date for one in patients} - {""}
+    names = sorted({one.patient_name for one in patients} - {""})
+    if len(dates) > 1 or any(not same_name(names[0], one) for one in names[1:]):
+        detail = "one Patient ID with two names or birth dates"
+        raise Held(code="identity-conflict", detail=detail)
 
 
 def _by_number(one: Instance) -> tuple[str, int, str]:

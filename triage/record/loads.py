@@ -3,8 +3,9 @@
 from pathlib import Path
 
 from sqlalchemy import select
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, aliased
 
+from db.custody import CustodyRow
 from db.outbox import WITHDRAWN
 from db.tables import GenerationMemberRow, GenerationRow, InstanceRow, OutboxRow, StudyRow
 from triage.finding import Document
@@ -16,7 +17,10 @@ def load_arrivals(session: Session, study_id: int, spool: Path) -> StudyRef:
     """Give a study with all it holds now, as the generation that would be closed next."""
     study = session.get_one(StudyRow, study_id)
     rows = session.scalars(
-        select(InstanceRow).where(InstanceRow.study_id == study_id).order_by(InstanceRow.id)
+        select(InstanceRow)
+        .outerjoin(CustodyRow, CustodyRow.instance_id == InstanceRow.id)
+        .where(InstanceRow.study_id == study_id, CustodyRow.set_aside.is_not(True))
+        .order_by(InstanceRow.id)
     )
     return study_ref(study, study.generation + 1, "", tuple(rows), spool)
 
@@ -55,17 +59,31 @@ def load_former_reports(session: Session, study_id: int) -> tuple[Document, ...]
 
 
 def has_newcomers(session: Session, study_id: int) -> bool:
-    """Tell whether the study holds instances that its closed generation does not."""
+    """Tell whether the study holds instances that its closed generation does not.
+
+    A newer header of a member, about the same patient, is none: the report stays as it is.
+    """
     closed = (
         select(GenerationMemberRow.instance_id)
         .join(GenerationRow, GenerationRow.id == GenerationMemberRow.generation_id)
         .join(StudyRow, StudyRow.id == GenerationRow.study_id)
         .where(GenerationRow.study_id == study_id, GenerationRow.number == StudyRow.generation)
     )
+    member, former = aliased(InstanceRow), aliased(CustodyRow)
+    revised = (
+        select(member.id)
+        .join(former, former.instance_id == member.id)
+        .where(member.id.in_(closed), member.sop_instance_uid == InstanceRow.sop_instance_uid)
+        .where(former.fate_code == "revised", former.patient_id == CustodyRow.patient_id)
+        .where(former.issuer_of_patient_id == CustodyRow.issuer_of_patient_id)
+        .exists()
+    )
     ours = select(OutboxRow.sop_instance_uid).where(OutboxRow.study_id == study_id)
     newcomer = session.scalar(
         select(InstanceRow.id)
+        .outerjoin(CustodyRow, CustodyRow.instance_id == InstanceRow.id)
         .where(InstanceRow.study_id == study_id, InstanceRow.id.not_in(closed))
+        .where(CustodyRow.set_aside.is_not(True), ~revised)
         .where(InstanceRow.sop_instance_uid.not_in(ours))
         .limit(1)
     )

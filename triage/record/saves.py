@@ -8,14 +8,16 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from db import lifecycle
+from db import conflicts, lifecycle
 from db.audit import MAJOR, MINOR, Entry, Event, record
+from db.custody import ConflictRow
 from db.engine import now
 from db.lifecycle import Claim
 from db.states import StudyState
 from db.tables import GenerationMemberRow, GenerationRow, InstanceRow, OutboxRow, StudyRow
 from triage.errors import Reason
 from triage.finding import Assessment, Decision, Document, Outcome
+from triage.record.fates import save_excluded, save_fates
 from triage.record.remarks import save_remarks
 from triage.record.rows import decision_row, detection_row, outbox_row, show
 from triage.record.runs import save_run
@@ -82,6 +84,7 @@ def save_assessment(
     detail = {"generation": generation, "outcome": decision.outcome, "mode": mode}
     record(session, about(study, claim, "study.analysed", {**detail, "detectors": detectors}))
     save_remarks(session, claim, assessment, found)
+    save_fates(session, study.id, assessment)
     save_run(session, claim, assessment, found)
     lifecycle.advance(session, claim, StudyState.ANALYSED, reason=decision.outcome)
 
@@ -119,6 +122,7 @@ def save_not_analysed(
     if claim.state == StudyState.RECEIVING:
         close_generation(session, claim, ref)
     session.add(decision_row(session, claim, ref.generation, decision, mode))
+    save_excluded(session, study.id, ref, decision.reason)
     show(study, decision)
     session.flush()
     detail = {"generation": ref.generation, "reason": study.reason_code}
@@ -130,6 +134,12 @@ def save_stop(session: Session, claim: Claim, new: StudyState, reason: Reason) -
     """Hold or fail a study, with its reason, visibly."""
     study = lifecycle.hold(session, claim)
     failed = new == StudyState.FAILED
+    if not failed:
+        doubt = ConflictRow(
+            code=reason.code, weight=conflicts.HOLD, detail=reason.sentence, subject="",
+            opened_by=claim.owner,
+        )  # fmt: skip
+        conflicts.add(session, study, doubt)
     outcome = Outcome.FAILED if failed else Outcome.HELD
     study.reason_code, study.reason_detail = reason.code, reason.sentence
     if claim.state != StudyState.ANALYSED:  # a failed delivery leaves the finding as it is
