@@ -30,6 +30,8 @@ USER: Final = "simulated-reader"
 ROLE: Final = "radiologist"
 START_S: Final = 120.0
 STOP_S: Final = 20.0
+PATIENCE_S: Final = 10.0
+"""Of a modality: then it takes an association for dead, and sends again."""
 PENDING: Final = frozenset({0xFF00, 0xFF01})
 FIND_AT_ONCE: Final = 50
 PacsKind = Literal["auto", "small", "orthanc"]
@@ -49,7 +51,7 @@ class Site:
     def station(self, ae_title: str) -> Remote:
         """Give the listener as a station calls it."""
         one = self.listener
-        return Remote(one.ae_title, one.host, one.port, calling_ae_title=ae_title)
+        return Remote(one.ae_title, one.host, one.port, ae_title, deadline_s=PATIENCE_S)
 
 
 @dataclass(frozen=True, slots=True)
