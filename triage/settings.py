@@ -29,7 +29,9 @@ from triage.frozen import AETitle, Frozen, Port
 from triage.nodes import FILE as NODES
 from triage.nodes import Nodes, Peers, allowed
 from triage.nodes import read as read_nodes
+from triage.prior_sources import Priors
 from triage.tls import TlsPort, located
+from triage.web_services import DicomWeb
 from triage.workflow import Feedback, Workflow
 
 DEFAULT_STATE: Final = Path(platformdirs.user_data_dir("triage"))
@@ -44,6 +46,8 @@ class Listener(Frozen):
     host: str = "127.0.0.1"
     port: Port = 11112
     ae_title: AETitle = "TRIAGE"
+    prior_ae_title: AETitle | None = None
+    """A second title of ours: what is sent to it by C-MOVE is a prior, and is never triaged."""
     check_called_ae_title: bool = True
     peers: Peers = ()
     """Who may associate, beside those that ``triage node add`` let in."""
@@ -169,6 +173,8 @@ class Site(BaseSettings):
     reporting: Reporting = Reporting()
     ups: Workflow = Workflow()
     feedback: Feedback = Feedback()
+    dicomweb: DicomWeb = DicomWeb()
+    priors: Priors = Priors()
 
     @classmethod
     def settings_customise_sources(
