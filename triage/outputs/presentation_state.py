@@ -23,6 +23,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import GrayscaleSoftcopyPresentationStateStorage
 
 from triage.finding import Assessment, Document
+from triage.outputs.appearance import alike, polarity, show_through
 from triage.outputs.context import RESEARCH_BANNER, ReportContext, uid
 from triage.outputs.gate import check_header, must, read_back
 from triage.outputs.header import finish, identification, local, say_side, warm, written
@@ -42,15 +43,6 @@ _PRESENT: Final = (
     "ContentCreatorName", "ReferencedSeriesSequence", "DisplayedAreaSelectionSequence",
     "PresentationLUTShape", "GraphicAnnotationSequence", "GraphicLayerSequence",
 )  # fmt: skip
-_SHOWN: Final = (
-    "SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "Rows", "Columns",
-    "NumberOfFrames", "SamplesPerPixel", "PhotometricInterpretation", "RescaleSlope",
-    "RescaleIntercept", "RescaleType", "WindowCenter", "WindowWidth", "VOILUTFunction",
-    "SharedFunctionalGroupsSequence",
-)  # fmt: skip
-_LOOK: Final = ("Rows", "Columns", "RescaleSlope", "RescaleIntercept", "RescaleType",
-                "PhotometricInterpretation")  # fmt: skip
-"""One presentation state is for images that are alike in these (PS3.3 C.11.6, C.11.1)."""
 
 
 def build(assessment: Assessment, context: ReportContext) -> Document:
@@ -62,7 +54,7 @@ def build(assessment: Assessment, context: ReportContext) -> Document:
     with quiet():
         shown = scene(assessment)
         at = local(context, shown.source)
-        images = _alike(shown)
+        images = alike(shown)
         identity = identification(KIND, assessment, context, at)
         del identity["content_date"], identity["content_time"]
         layer = GraphicLayer(LABEL, order=1, description="Triage")
@@ -77,9 +69,10 @@ def build(assessment: Assessment, context: ReportContext) -> Document:
                 *_regions(shown, images, layer, assessment, context),
             ],
             presentation_lut_transformation=PresentationLUTTransformation(
-                presentation_lut_shape=_polarity(images[0])
+                presentation_lut_shape=polarity(images[0])
             ),
         )
+        show_through(made, images, shown)
         made.PresentationCreationDate = at.date()
         made.PresentationCreationTime = at.time().replace(microsecond=0)
         finish(made, assessment, context, shown.source, at)
@@ -140,56 +133,6 @@ def _drawn(made: Dataset) -> tuple[list[str], list[Any]]:
 
 def _reader(content: BytesIO) -> Dataset:
     return pydicom.dcmread(content)
-
-
-def _alike(shown: Scene) -> list[Dataset]:
-    """Give the images that one presentation state can be for: those that look like the first."""
-    first, *others = shown.images
-    images = [_shown(first), *map(_shown, others)]
-    images[0].update(shown.source.header)
-    look = [images[0].get(keyword) for keyword in _LOOK]
-    alike = [one for one in images if [one.get(keyword) for keyword in _LOOK] == look]
-    multiframe = int(images[0].get("NumberOfFrames") or 1) > 1
-    return alike[:1] if multiframe else alike
-
-
-def _shown(image: Dataset) -> Dataset:
-    """Give what presentation depends on, and as if it had groups where highdicom looks for them."""
-    kept = Dataset()
-    for keyword in _SHOWN:
-        if keyword in image:
-            kept[keyword] = image[keyword]
-    if ("RescaleSlope" in kept) != ("RescaleIntercept" in kept):
-        kept.pop("RescaleSlope", None)
-        kept.pop("RescaleIntercept", None)
-    if not _has_window(kept):
-        kept.pop("WindowCenter", None)
-        kept.pop("WindowWidth", None)
-    groups = image.get("PerFrameFunctionalGroupsSequence", ())
-    kept.PerFrameFunctionalGroupsSequence = [_window(group) for group in groups]
-    return kept
-
-
-def _has_window(image: Dataset) -> bool:
-    """Tell whether each window has a centre and a width; some headers hold a width of zero."""
-    centres, widths = (
-        np.atleast_1d(np.asarray(image.get(keyword) or [], dtype=float))
-        for keyword in ("WindowCenter", "WindowWidth")
-    )
-    return len(centres) == len(widths) > 0 and bool((widths > 0).all())
-
-
-def _window(group: Dataset) -> Dataset:
-    """Keep the window of one frame; a presentation state knows one rescaling for all frames."""
-    kept = Dataset()
-    if "FrameVOILUTSequence" in group:
-        kept.FrameVOILUTSequence = group.FrameVOILUTSequence
-    return kept
-
-
-def _polarity(image: Dataset) -> str:
-    """Give the shape that shows the stored values as the image's own header would."""
-    return "INVERSE" if image.PhotometricInterpretation == "MONOCHROME1" else "IDENTITY"
 
 
 def _note(assessment: Assessment, context: ReportContext) -> TextObject:

@@ -26,6 +26,7 @@ _KEPT: Final = (
     "LossyImageCompression",
     "LossyImageCompressionRatio", "LossyImageCompressionMethod", "RescaleSlope",
     "RescaleIntercept", "RescaleType", "WindowCenter", "WindowWidth", "VOILUTFunction",
+    "ModalityLUTSequence", "VOILUTSequence", "PixelRepresentation",
     "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence",
 )  # fmt: skip
 """What companions say of an image or depend on."""

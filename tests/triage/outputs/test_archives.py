@@ -1,4 +1,4 @@
-"""Orthanc and DCMTK keep every kind of object, find it, hand it out again and render it."""
+"""Orthanc and DCMTK keep every kind of object, find it, and hand it out again by every road."""
 
 import json
 import subprocess
@@ -6,11 +6,12 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
+from functools import lru_cache
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import highdicom
-import numpy as np
 import pydicom
 import pytest
 from highdicom.ko import KeyObjectSelectionDocument
@@ -18,8 +19,10 @@ from highdicom.pm import ParametricMap
 from highdicom.seg import segread
 from highdicom.sr import srread
 from pydicom.dataset import Dataset
+from pydicom.uid import UID, ExplicitVRLittleEndian
+from pynetdicom import AE, build_role, evt
 
-from tests.servers import Orthanc, Scp, binary, dcmqrscp, orthanc
+from tests.servers import Orthanc, Scp, binary, dcmqrscp, free_port, orthanc
 from tests.triage.outputs import received, studies
 from triage import deliver, outputs
 from triage.destinations import Dimse
@@ -29,6 +32,16 @@ from triage.outputs.context import ReportContext
 
 DICOMWEB = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
 KINDS = tuple(fit.SOP_CLASSES)
+MOVER = "MOVER"
+STUDY_ROOT_GET = UID("1.2.840.10008.5.1.4.1.2.2.3")
+NOT_PROPOSED = {"parametric_map"}
+"""What DCMTK 3.6.7 stores and returns, but does not propose when it is the one who sends."""
+
+
+@lru_cache(maxsize=1)
+def mover_port() -> int:
+    """Give where C-MOVE is to deliver: both archives are told before they start."""
+    return free_port()
 
 
 @pytest.fixture(scope="module")
@@ -49,8 +62,13 @@ def documents(case: tuple[Assessment, ReportContext]) -> dict[str, Document]:
 def pacs(
     tmp_path_factory: pytest.TempPathFactory, documents: dict[str, Document]
 ) -> Iterator[Orthanc]:
-    plugins = [str(DICOMWEB)] if DICOMWEB.is_file() else []
-    with orthanc(tmp_path_factory.mktemp("orthanc"), Plugins=plugins) as server:
+    settings: dict[str, Any] = {
+        "Plugins": [str(DICOMWEB)] if DICOMWEB.is_file() else [],
+        "DicomModalities": {"mover": [MOVER, "127.0.0.1", mover_port()]},
+        "DicomAlwaysAllowGet": True,
+        "DicomAlwaysAllowMove": True,
+    }
+    with orthanc(tmp_path_factory.mktemp("orthanc"), **settings) as server:
         _stored(documents, server.dicom_port, "ORTHANC")
         yield server
 
@@ -59,7 +77,7 @@ def pacs(
 def archive(
     tmp_path_factory: pytest.TempPathFactory, documents: dict[str, Document]
 ) -> Iterator[Scp]:
-    with dcmqrscp(tmp_path_factory.mktemp("dcmqrscp")) as server:
+    with dcmqrscp(tmp_path_factory.mktemp("dcmqrscp"), MOVER=mover_port()) as server:
         _stored(documents, server.port, server.ae_title)
         yield server
 
@@ -120,16 +138,6 @@ class TestOrthanc:
         assert found["00080018"]["Value"] == [documents[kind].sop_instance_uid]
 
 
-def test_orthanc_renders_the_page_and_the_segment(
-    pacs: Orthanc, documents: dict[str, Document]
-) -> None:
-    for kind in ("secondary_capture", "segmentation"):
-        uid = documents[kind].sop_instance_uid
-        (found,) = pacs.find("Instance", SOPInstanceUID=uid)
-        picture = pacs.get_bytes(f"/instances/{found['ID']}/preview")
-        assert picture.startswith(b"\x89PNG")
-
-
 @pytest.mark.parametrize("kind", KINDS)
 def test_dcmtk_finds_and_returns_it(
     kind: str, archive: Scp, documents: dict[str, Document], tmp_path: Path
@@ -153,28 +161,68 @@ def test_dcmtk_finds_and_returns_it(
     assert same(kind, documents[kind].content, stored.read_bytes())
 
 
-@pytest.mark.parametrize("kind", ["structured_report", "key_objects"])
-def test_dcmtk_gets_documents_over_the_wire(
-    kind: str, archive: Scp, documents: dict[str, Document], tmp_path: Path
+def got(document: Document, port: int, ae_title: str) -> bytes:
+    """Give what an archive returns by C-GET, as it came over the wire."""
+    received: list[bytes] = []
+
+    def take(event: evt.Event) -> int:
+        received.append(event.encoded_dataset())
+        return 0x0000
+
+    ae = AE(ae_title="GETTER")
+    ae.add_requested_context(STUDY_ROOT_GET)
+    ae.add_requested_context(document.sop_class_uid, ExplicitVRLittleEndian)
+    association = ae.associate(
+        "127.0.0.1",
+        port,
+        ae_title=ae_title,
+        ext_neg=[build_role(UID(document.sop_class_uid), scp_role=True)],
+        evt_handlers=[(evt.EVT_C_STORE, take)],
+    )
+    header = pydicom.dcmread(BytesIO(document.content), stop_before_pixels=True)
+    wanted = Dataset()
+    wanted.QueryRetrieveLevel = "IMAGE"
+    for keyword in ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"):
+        setattr(wanted, keyword, header[keyword].value)
+    answers = association.send_c_get(wanted, STUDY_ROOT_GET)
+    statuses = [answer.get("Status") for answer, _ in answers]
+    association.release()
+    assert statuses[-1] == 0x0000
+    (content,) = received
+    return content
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_both_return_it_by_c_get(
+    kind: str,
+    pacs: Orthanc,
+    archive: Scp,
+    documents: dict[str, Document],
+    case: tuple[Assessment, ReportContext],
 ) -> None:
-    header = pydicom.dcmread(BytesIO(documents[kind].content))
-    keys = [
-        "-k", "QueryRetrieveLevel=IMAGE", "-k", f"StudyInstanceUID={header.StudyInstanceUID}",
-        "-k", f"SeriesInstanceUID={header.SeriesInstanceUID}",
-        "-k", f"SOPInstanceUID={header.SOPInstanceUID}",
-    ]  # fmt: skip
-    command = [
-        binary("getscu", "/usr/bin"), "-S", *keys, "-od", str(tmp_path), "-aec", archive.ae_title,
-        "127.0.0.1", str(archive.port),
-    ]  # fmt: skip
-    subprocess.run(command, capture_output=True, check=True)
-    (got,) = (path for path in tmp_path.iterdir() if path.is_file())
-    assert same(kind, documents[kind].content, got.read_bytes())
+    document = documents[kind]
+    for port, ae_title in ((pacs.dicom_port, pacs.ae_title), (archive.port, archive.ae_title)):
+        content = got(document, port, ae_title)
+        assert same(kind, document.content, content)
+        outputs.load(kind).check(replace(document, content=content), *case)
 
 
-def test_dcmtk_renders_the_page(documents: dict[str, Document], tmp_path: Path) -> None:
-    path = tmp_path / "page.dcm"
-    path.write_bytes(documents["secondary_capture"].content)
-    out = tmp_path / "page.pgm"
-    subprocess.run([binary("dcm2pnm", "/usr/bin"), path, out], capture_output=True, check=True)
-    assert np.frombuffer(out.read_bytes()[-1024 * 1024 :], np.uint8).max() > 200
+def test_both_move_what_they_can_send_to_a_third_one(
+    pacs: Orthanc, archive: Scp, documents: dict[str, Document], tmp_path: Path
+) -> None:
+    wanted = {one.sop_instance_uid: one for one in documents.values()}
+    first = pydicom.dcmread(BytesIO(next(iter(wanted.values())).content), stop_before_pixels=True)
+    keys = ["-k", "QueryRetrieveLevel=STUDY", "-k", f"StudyInstanceUID={first.StudyInstanceUID}"]
+    for port, ae_title in ((pacs.dicom_port, pacs.ae_title), (archive.port, archive.ae_title)):
+        out = tmp_path / ae_title
+        out.mkdir()
+        command: list[str | Path] = [
+            binary("movescu", "/usr/bin"), "-S", *keys, "-od", out, "-aet", MOVER, "-aec", ae_title,
+            "-aem", MOVER, "+P", str(mover_port()), "127.0.0.1", str(port),
+        ]  # fmt: skip
+        subprocess.run(command, capture_output=True, check=False)
+        moved = {pydicom.dcmread(path).SOPInstanceUID: path for path in out.iterdir()}
+        left = {wanted[uid].kind for uid in wanted.keys() - moved.keys()}
+        assert left == (set() if ae_title == pacs.ae_title else NOT_PROPOSED)
+        for uid, path in moved.items():
+            assert same(wanted[uid].kind, wanted[uid].content, path.read_bytes())
