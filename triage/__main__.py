@@ -12,6 +12,7 @@ from triage.commands import common, doors_delivery, doors_detectors, doors_netwo
 from triage.commands.cohort_door import app as cohort_app
 from triage.commands.common import AsJson, Config, State
 from triage.commands.conformance import conformance
+from triage.commands.dicomweb import app as dicomweb_app
 from triage.commands.feedback import app as feedback_app
 from triage.commands.study_text import study_text
 from triage.commands.ups import app as ups_app
@@ -37,6 +38,7 @@ for name, part in (
     ("config", config_app),
     ("ups", ups_app),
     ("feedback", feedback_app),
+    ("dicomweb", dicomweb_app),
 ):
     app.add_typer(part, name=name)
 doors_delivery.add_to(app, queue_app)

@@ -65,16 +65,19 @@ def _serve(channel: Channel, *, max_pixels: int, max_bytes: int, seconds: float)
     _, shared = channel.receive()
     if shared is None:
         raise Closed
-    work = partial(_fill, shared, claimed["shape"], paths, with_voi=bool(request["voi"]))
+    how = {"with_voi": bool(request["voi"]), "as_stored": bool(request.get("stored"))}
+    work = partial(_fill, shared, claimed["shape"], paths, **how)
     channel.send(_coded(work, otherwise=Held(code="pixel-data")))
 
 
-def _fill(shared: int, shape: list[int], paths: list[Path], *, with_voi: bool) -> Answer:
+def _fill(
+    shared: int, shape: list[int], paths: list[Path], *, with_voi: bool, as_stored: bool
+) -> Answer:
     # Unmapped when the last array that looks at it is gone; closing it earlier would raise.
     memory = mmap.mmap(shared, 0)
     os.close(shared)
     out = np.frombuffer(memory, dtype=np.float32, count=math.prod(shape)).reshape(shape)
-    return pixels.fill(paths, out, with_voi=with_voi)
+    return pixels.fill(paths, out, with_voi=with_voi, as_stored=as_stored)
 
 
 def _coded(work: Callable[[], Answer], *, otherwise: CodedError) -> Answer:

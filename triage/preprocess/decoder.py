@@ -109,8 +109,10 @@ class Decoder:
         """End the child."""
         self.close()
 
-    def decode(self, paths: Sequence[Path], *, voi: bool = False) -> Decoded:
+    def decode(self, paths: Sequence[Path], *, voi: bool = False, stored: bool = False) -> Decoded:
         """Decode files of equal size, in order, to real units, or to display values with ``voi``.
+
+        ``stored`` gives the stored values, as numbers of 24 bits at most, and no geometry.
 
         Raises:
             NotEligible: header or pixel-data: not grey, sizes differ, no rescale for CT.
@@ -121,7 +123,8 @@ class Decoder:
         child = self._ready()
         deadline = time.monotonic() + self._limits.max_seconds
         try:
-            return self._ask(child.channel, [str(path) for path in paths], deadline, voi=voi)
+            request = {"files": [str(path) for path in paths], "voi": voi, "stored": stored}
+            return self._ask(child.channel, request, deadline)
         except TimeoutError:
             self.close()
             detail = f"decoding took longer than {self._limits.max_seconds:g} s"
@@ -186,8 +189,8 @@ class Decoder:
         except (Closed, TimeoutError):
             raise self._post_mortem(child) from None
 
-    def _ask(self, channel: Channel, files: list[str], deadline: float, *, voi: bool) -> Decoded:
-        channel.send({"files": files, "voi": voi})
+    def _ask(self, channel: Channel, request: dict[str, Any], deadline: float) -> Decoded:
+        channel.send(request)
         shape = _Shape.model_validate(_said(channel, deadline)).shape
         count = shape[0] * shape[1] * shape[2]
         if min(shape) < 1 or count > self._limits.max_pixels:

@@ -88,9 +88,11 @@ def claim(paths: Sequence[Path], *, max_pixels: int, max_memory_bytes: int) -> C
 
 
 def fill(
-    paths: Sequence[Path], out: npt.NDArray[np.float32], *, with_voi: bool
+    paths: Sequence[Path], out: npt.NDArray[np.float32], *, with_voi: bool, as_stored: bool = False
 ) -> dict[str, object]:
     """Decode every file into ``out`` (KRC, real units) and give the frames' geometry.
+
+    ``as_stored`` gives the stored values and no geometry.
 
     Raises:
         NotEligible: header: the files differ in size, or lack what real units need.
@@ -105,8 +107,10 @@ def fill(
         if len(planes) + len(stored) > len(out) or stored.shape[1:] != out.shape[1:]:
             raise NotEligible(code="header", detail="the images of the series differ in size")
         for frame, values in zip(_frames(header, stored), out[len(planes) :], strict=False):
-            displayed.append(_real_units(frame, values, with_voi=with_voi))
-            planes.append(frames.plane(header, frame.index))
+            if as_stored:
+                values[:] = frame.stored
+            displayed.append(not as_stored and _real_units(frame, values, with_voi=with_voi))
+            planes.append(None if as_stored else frames.plane(header, frame.index))
     if len(planes) != len(out):
         raise NotEligible(code="header", detail="the images differ in their number of frames")
     if with_voi and any(displayed) and not all(displayed):

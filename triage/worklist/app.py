@@ -13,11 +13,11 @@ from starlette.exceptions import HTTPException
 
 from db.engine import connect
 from triage.settings import Settings
-from triage.ups import web as ups
 from triage.worklist import (
     api,
     context,
     deliveries,
+    dicomweb,
     feedback,
     guard,
     health,
@@ -47,12 +47,16 @@ def create_app(settings: Settings) -> FastAPI:
     """Make the application. It opens the database; pixels are decoded in a child of its own."""
     database = connect(settings.database_url)
     previews = Previews(settings.site.decode)
+    here = context.build(settings, database)
+    reading = dicomweb.reading(here)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         passwords.verify("", None)  # the first unknown name must not take longer than others
         yield
         previews.close()
+        if reading is not None:
+            reading.close()
         database.dispose()
 
     app = FastAPI(
@@ -62,14 +66,14 @@ def create_app(settings: Settings) -> FastAPI:
         openapi_url=None,
         redirect_slashes=False,
     )
-    app.state.context = context.build(settings, database)
+    app.state.context = here
     app.state.previews = previews
     app.state.throttle = Throttle()
     for part in (health, signin, images, api, feedback, deliveries, pages):
         app.include_router(part.router)
     app.mount("/static", StaticFiles(directory=str(context.FOLDER / "static")))
-    if settings.site.ups.manager.enabled:  # programs with tokens; no session opens it
-        app.mount("/dicomweb", ups.app(database, settings.site.ups.manager))
+    if (programs := dicomweb.app(here, reading)) is not None:
+        app.mount("/dicomweb", programs)
     app.add_exception_handler(guard.SignInFirst, guard.refuse)
     app.add_exception_handler(HTTPException, _refused)
     app.add_exception_handler(RequestValidationError, _misread)

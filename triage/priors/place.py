@@ -1,0 +1,76 @@
+"""Where priors rest: in the spool's ``priors``, apart from what is triaged and from its index.
+
+Whoever rebuilds rows from the spool's ``store``, or purges it, does not meet them.
+"""
+
+import os
+import uuid
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+from triage.spool import Bytes, Spool, digest
+
+FOLDER: Final = "priors"
+ARRIVING: Final = "prior_in"
+"""Where the listener puts what comes for ``listener.prior_ae_title``."""
+
+
+def prior_path(root: Path, sha256: str) -> Path:
+    """Give where a prior's content is kept, whether it is there or not."""
+    return root / FOLDER / sha256[:2] / f"{sha256}.dcm"
+
+
+def write(spool: Spool, *parts: Bytes) -> Path:
+    """Write one instance as a draft; when this returns, its bytes are synced.
+
+    Raises:
+        OSError: it is not there, and nothing is left behind.
+    """
+    draft = spool.tmp / f"{os.getpid()}-prior-{uuid.uuid4().hex}"
+    try:
+        with draft.open("xb", buffering=0) as file:
+            for part in parts:
+                left = memoryview(part)
+                while left:
+                    left = left[file.write(left) :]
+            os.fsync(file.fileno())
+    except BaseException:
+        with suppress(OSError):
+            draft.unlink(missing_ok=True)
+        raise
+    return draft
+
+
+def keep(root: Path, path: Path) -> tuple[str, Path]:
+    """Keep a file under its content's digest, and let its former name go.
+
+    Doing it again, or with another copy of the same content, changes nothing.
+    """
+    sha256 = digest(path)
+    final = prior_path(root, sha256)
+    if not final.parent.is_dir():
+        final.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        _sync(final.parent.parent)
+        _sync(root)
+    with suppress(FileExistsError):
+        final.hardlink_to(path)
+    _sync(final.parent)
+    path.unlink(missing_ok=True)
+    return sha256, final
+
+
+def arrivals(root: Path, limit: int) -> list[Path]:
+    """Give up to ``limit`` files that came by C-MOVE, oldest first."""
+    folder = root / ARRIVING
+    if not folder.is_dir():
+        return []
+    return [folder / name for name in sorted(os.listdir(folder))[:limit]]  # noqa: PTH208 - names alone
+
+
+def _sync(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
