@@ -40,6 +40,8 @@ def by_setting(settings: Settings) -> list[Program]:
         found.append(Program("ups-serve", ("triage", "ups", "serve")))
     if ups.performer.managers:
         found.append(Program("ups-work", ("triage", "ups", "work")))
+    if settings.site.dicomweb.server.enabled:
+        found.append(Program("dicomweb", ("triage", "dicomweb", "serve")))
     return found
 
 
