@@ -22,11 +22,8 @@ WHOLE: Final = 65_536
 _BYTE: Final = 8
 
 
-def table(item: Dataset, *, narrowed: bool = False) -> Dataset | None:
+def table(item: Dataset) -> Dataset | None:
     """Give a table's item with its entries as they were; None where it is none.
-
-    ``narrowed`` states as many bits as the entries need, where the source states more: right for a
-    table whose entries are numbers, and not grey values of a range.
 
     Shapes: Descriptor is entries, first value mapped, bits; Data one byte or word an entry.
     """
@@ -38,8 +35,6 @@ def table(item: Dataset, *, narrowed: bool = False) -> Dataset | None:
         return None
     if words.size < count or not _BYTE <= bits <= 2 * _BYTE:
         return None
-    if narrowed:
-        bits = min(bits, max(_BYTE, int(words[:count].max()).bit_length()))
     made = Dataset()
     signed = first < 0
     shown = count % WHOLE
@@ -60,8 +55,7 @@ def tables(image: Dataset, keyword: str) -> list[Dataset]:
 
 def modality(image: Dataset) -> Dataset | None:
     """Give the table that turns stored values into the modality's, where the image has one."""
-    usable = (table(item, narrowed=True) for item in image.get(MODALITY, ()))
-    found = next((one for one in usable if one is not None), None)
+    found = next(iter(tables(image, MODALITY)), None)
     if found is not None and "ModalityLUTType" not in found:
         found.ModalityLUTType = "US"  # unspecified; the attribute must be there
     return found

@@ -26,8 +26,9 @@ MOST_FILES = 3
 OF_THE_SOURCE = re.compile(
     r"Illegal root for UID|Leading zeroes in embedded|invalid data values for Value Rep"
     r"|StudyInstanceUID has same value as FrameOfReferenceUID"
+    r"|LUT Descriptor number of bits = 16 but maximum LUT Data value"
 )
-"""What a UID that is copied can be blamed for."""
+"""What a UID or a lookup table that is copied can be blamed for."""
 
 
 OTHER_BYTES = re.compile(r"String attribute has different value - Element=<PatientName>")
