@@ -2,7 +2,6 @@
 
 import getpass
 import sys
-from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -13,6 +12,7 @@ from triage.commands.cohort_door import app as cohort_app
 from triage.commands.common import AsJson, Config, State
 from triage.commands.conformance import conformance
 from triage.commands.dicomweb import app as dicomweb_app
+from triage.commands.doors_audit import app as audit_app
 from triage.commands.feedback import app as feedback_app
 from triage.commands.study_text import study_text
 from triage.commands.ups import app as ups_app
@@ -26,7 +26,6 @@ app = typer.Typer(
 )
 study_app = typer.Typer(no_args_is_help=True, help="What happened to a study.")
 queue_app = typer.Typer(no_args_is_help=True, help="What waits, and for whom.")
-audit_app = typer.Typer(no_args_is_help=True, help="Ask the audit trail; prove it whole.")
 db_app = typer.Typer(no_args_is_help=True, help="The database's schema.")
 config_app = typer.Typer(no_args_is_help=True, help="The configuration.")
 for name, part in (
@@ -276,52 +275,6 @@ def queue_retry(
         common.print_json({"retried": numbers})
     else:
         typer.echo(f"{len(numbers)} studies will be tried again.")
-
-
-@audit_app.command("query")
-def audit_query(
-    study: Annotated[str | None, typer.Option(metavar="UID")] = None,
-    event: Annotated[str | None, typer.Option(help="DCM code or our word.")] = None,
-    user: Annotated[str | None, typer.Option()] = None,
-    since: Annotated[datetime | None, typer.Option(help="UTC.")] = None,
-    limit: Annotated[int, typer.Option(min=1, max=100_000)] = 100,
-    state: State = None,
-    config: Config = None,
-    as_json: AsJson = False,
-) -> None:
-    """List audit rows, newest first."""
-    from datetime import UTC
-
-    from triage.commands.trail import Question, query
-
-    ask = Question(study, event, user, since.replace(tzinfo=UTC) if since else None, limit)
-    with common.opened(common.load(state, config)) as database:
-        rows = query(database, ask, actor=getpass.getuser())
-    if as_json:
-        common.print_json(rows)
-    elif rows:
-        common.print_table(tuple(rows[0]), [tuple(row.values()) for row in rows])
-    else:
-        typer.echo("No audit row fits.")
-
-
-@audit_app.command("verify")
-def audit_verify(state: State = None, config: Config = None, as_json: AsJson = False) -> None:
-    """Check the hash chain; names the first row that does not fit."""
-    from dataclasses import asdict
-
-    from triage.commands.trail import verify
-
-    settings = common.load(state, config)
-    with common.opened(settings) as database:
-        verdict = verify(database, settings, actor=getpass.getuser())
-    if as_json:
-        common.print_json({"ok": verdict.ok, **asdict(verdict)})
-    elif verdict.ok:
-        typer.echo(f"{verdict.sealed} rows, whole. Head {verdict.head}")
-    else:
-        typer.echo(f"Broken at {verdict.first_bad_seq}: {verdict.problem}", err=True)
-    raise typer.Exit(common.OK if verdict.ok else common.FAILED)
 
 
 @db_app.command("upgrade")

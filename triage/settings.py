@@ -15,7 +15,14 @@ from typing import Annotated, Any, Final, Literal, TypeVar
 
 import platformdirs
 import yaml
-from pydantic import BaseModel, Field, PositiveFloat, PositiveInt, ValidationError
+from pydantic import (
+    BaseModel,
+    Field,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    ValidationError,
+)
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -23,6 +30,8 @@ from pydantic_settings import (
     SettingsError,
 )
 
+from triage.collectors import Audit
+from triage.completeness import Commitment, Evidence
 from triage.destinations import Delivery, Destinations
 from triage.errors import ConfigError
 from triage.frozen import AETitle, Frozen, Port
@@ -30,6 +39,7 @@ from triage.nodes import FILE as NODES
 from triage.nodes import Nodes, Peers, allowed
 from triage.nodes import read as read_nodes
 from triage.prior_sources import Priors
+from triage.retention import Retention
 from triage.tls import TlsPort, located
 from triage.web_services import DicomWeb
 from triage.workflow import Feedback, Workflow
@@ -52,8 +62,11 @@ class Listener(Frozen):
     peers: Peers = ()
     """Who may associate, beside those that ``triage node add`` let in."""
     tls: TlsPort = TlsPort()
+    processes: NonNegativeInt = 0
+    """How many accept on the port; 0 takes one for each core, four at most."""
     max_associations: PositiveInt = 32
     max_associations_per_address: PositiveInt = 8
+    """Both count over all processes."""
     max_pdu_bytes: PositiveInt = 131_072
     max_associate_pdu_bytes: PositiveInt = 1_048_576
     max_instance_bytes: PositiveInt = 4_294_967_296
@@ -63,7 +76,8 @@ class Listener(Frozen):
     """From a PDU's first byte to its last, in all."""
     idle_timeout_s: PositiveFloat = 30.0
     min_free_bytes: PositiveInt = 1_073_741_824
-    """Below this much free space in the spool a C-STORE is answered 0xA700."""
+    """Below this much free space in the spool a C-STORE is answered 0xA700, and who comes to store
+    is turned away for now."""
 
 
 class Database(Frozen):
@@ -110,8 +124,8 @@ class Decode(Frozen):
     max_seconds: PositiveFloat = 120.0
 
 
-class Completeness(Frozen):
-    """How long a study must be quiet before it is taken as complete."""
+class Completeness(Evidence):
+    """What is believed of a study's completeness; else how long it must be quiet."""
 
     quiet_s: PositiveFloat = 30.0
     quiet_s_by_modality: dict[str, PositiveFloat] = Field(default={})
@@ -173,8 +187,11 @@ class Site(BaseSettings):
     reporting: Reporting = Reporting()
     ups: Workflow = Workflow()
     feedback: Feedback = Feedback()
+    commitment: Commitment = Commitment()
     dicomweb: DicomWeb = DicomWeb()
     priors: Priors = Priors()
+    retention: Retention = Retention()
+    audit: Audit = Audit()
 
     @classmethod
     def settings_customise_sources(

@@ -1,6 +1,5 @@
 """``triage feedback``: list what readers said, take it out as CSV."""
 
-import csv
 import getpass
 import io
 import os
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from triage.commands import common
+from triage.commands import common, sheet
 from triage.commands.common import AsJson, Config, State
 
 if TYPE_CHECKING:
@@ -23,8 +22,6 @@ COLUMNS: Final = (
     "report_sop_instance_uid", "verdict", "reason_code", "reason", "reader", "reader_role",
     "score", "p_value", "stratum", "outcome", "state", "mode", "standing",
 )  # fmt: skip
-FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n")
-"""A cell that begins so is run by a spreadsheet."""
 Study = Annotated[
     str | None, typer.Option("--study", metavar="UID", help="Study Instance UID or number.")
 ]
@@ -110,9 +107,7 @@ def words(
 def as_csv(rows: Iterable[dict[str, Any]]) -> str:
     """Give the rows as CSV (RFC 4180), no cell of which a spreadsheet takes for a formula."""
     text = io.StringIO()
-    writer = csv.writer(text)
-    writer.writerow(COLUMNS)
-    writer.writerows([_cell(row[name]) for name in COLUMNS] for row in rows)
+    sheet.write(text, COLUMNS, rows)
     return text.getvalue()
 
 
@@ -131,15 +126,6 @@ def _row(row: Any, uid: str, detection: Any) -> dict[str, Any]:  # noqa: ANN401 
         "study_instance_uid": uid,
         "reason": REASONS.get(row.reason_code or "", ""),
     }
-
-
-def _cell(value: Any) -> str:  # noqa: ANN401 - a column's value
-    """Put a quote before text that begins like a formula; numbers are numbers."""
-    if value is None:
-        return ""
-    text = str(value)
-    risky = isinstance(value, str) and text.lstrip(" ").startswith(FORMULA)
-    return f"'{text}" if risky else text
 
 
 def _audit(database: "Database", count: int) -> None:

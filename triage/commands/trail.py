@@ -1,19 +1,29 @@
-"""``triage audit``: ask the trail, and prove that nobody changed it."""
+"""What ``triage audit`` does: ask the trail, hand it on, and prove that nobody changed it."""
 
-from dataclasses import dataclass
-from datetime import datetime
-from typing import Any
+import json
+import os
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TextIO
 
-from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from db import audit, checkpoint
 from db.audit import Entry, Event
 from db.engine import Database
-from db.tables import AuditRow
+from triage import log
+from triage.collectors import Audit
+from triage.commands import common, sheet
 from triage.errors import ConfigError
 from triage.keys import AUDIT_KEY, site_key
 from triage.settings import Settings
+from triage.trail import atna, balp
+from triage.trail.message import message
+from triage.trail.rows import Question, Row, answered
+from triage.trail.ship import Shipper, run
 
 COLUMNS = (
     "id", "at", "event_id", "event_type", "action", "outcome", "actor", "actor_role", "ae_title",
@@ -21,35 +31,53 @@ COLUMNS = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
-    """What to look for; None means anything."""
-
-    study: str | None = None
-    """Study Instance UID."""
-    event: str | None = None
-    """DCM code, or the beginning of our own word: "study.held"."""
-    user: str | None = None
-    since: datetime | None = None
-    limit: int = 100
-
-
 def query(database: Database, ask: Question, *, actor: str) -> list[dict[str, Any]]:
     """Give matching rows, newest first. Asking is itself audited (110101 Audit Log Used)."""
-    wanted = select(AuditRow).order_by(AuditRow.id.desc()).limit(ask.limit)
-    if ask.study:
-        wanted = wanted.where(AuditRow.object_id == ask.study)
-    if ask.event:
-        word = AuditRow.event_type.startswith(ask.event, autoescape=True)
-        wanted = wanted.where((AuditRow.event_id == ask.event) | word)
-    if ask.user:
-        wanted = wanted.where(AuditRow.actor == ask.user)
-    if ask.since:
-        wanted = wanted.where(AuditRow.at >= ask.since)
     with database.begin() as session:
-        rows = [{name: getattr(row, name) for name in COLUMNS} for row in session.scalars(wanted)]
-        _used(session, actor, {"event": ask.event, "rows": len(rows)})
+        rows = [{name: row[name] for name in COLUMNS} for row in answered(session, ask)]
+        _used(session, actor, _asked(ask) | {"rows": len(rows)})
     return rows
+
+
+def export(
+    database: Database, own: Audit, ask: Question, out: Path, form: str, *, actor: str
+) -> int:
+    """Write matching rows to a file of mode 0600, newest first; gives how many.
+
+    The export is on record before the first row is written.
+    """
+    entry = Entry(
+        event=Event.EXPORT, kind="audit.exported", action="R", actor=actor, object_type="audit",
+        detail=_asked(ask) | {"format": form},
+    )  # fmt: skip
+    with database.begin() as session:
+        audit.record(session, entry)
+    with database.reading() as session, _sink(out) as file:
+        return _write(file, answered(session, ask), form, own)
+
+
+def ship(settings: Settings, *, once: bool) -> None:
+    """Send sealed rows to the repositories of site.yaml.
+
+    Raises:
+        ConfigError: site.yaml names none.
+        TryAgain: with ``once``, a repository did not take everything.
+    """
+    from triage.commands.up import on_stop_signal
+
+    own = settings.site.audit
+    if not own.collectors:
+        msg = "no repository to send to: name one under audit.collectors in site.yaml"
+        raise ConfigError(msg)
+    log.configure("audit", as_json=not sys.stderr.isatty())
+    with common.opened(settings) as database:
+        shippers = [Shipper(database, settings.state, own, to) for to in own.collectors]
+        if once:
+            for one in shippers:
+                while one.ship():
+                    pass
+            return
+        run(shippers, on_stop_signal(), time.sleep, _say)
 
 
 def verify(database: Database, settings: Settings, *, actor: str) -> audit.Verdict:
@@ -68,6 +96,39 @@ def verify(database: Database, settings: Settings, *, actor: str) -> audit.Verdi
         return audit.verify(session, remembered)
 
 
+def _say(name: str, failures: int) -> None:
+    log.get().warning("audit.waits", repository=name, failures=failures)
+
+
+def _write(file: TextIO, rows: Iterator[Row], form: str, own: Audit) -> int:
+    if form == "csv":
+        return sheet.write(file, COLUMNS, ({name: row[name] for name in COLUMNS} for row in rows))
+    count = 0
+    for line in _lines(rows, form, own):
+        file.write(f"{line}\n")
+        count += 1
+    return count
+
+
+def _lines(rows: Iterable[Row], form: str, own: Audit) -> Iterator[str]:
+    for row in rows:
+        if form == "json":
+            yield json.dumps({name: row[name] for name in COLUMNS}, default=str)
+            continue
+        told = message(row, source_id=own.source_id, site_id=own.site_id)
+        yield atna.xml(told).decode() if form == "atna" else json.dumps(balp.resource(told))
+
+
+@contextmanager
+def _sink(out: Path) -> Iterator[TextIO]:
+    if str(out) == "-":
+        yield sys.stdout
+        return
+    descriptor = os.open(out, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as file:
+        yield file
+
+
 def _remembered(settings: Settings) -> dict[int, str]:
     if not settings.checkpoints.exists():
         return {}
@@ -75,6 +136,13 @@ def _remembered(settings: Settings) -> dict[int, str]:
         return checkpoint.load(settings.checkpoints, site_key(settings.secrets, AUDIT_KEY))
     except checkpoint.CheckpointError as why:
         raise ConfigError(str(why)) from None
+
+
+def _asked(ask: Question) -> dict[str, Any]:
+    """Give what was asked, without whom it was asked about."""
+    return {
+        "event": ask.event, "study": ask.study, "user": ask.user, "patient": bool(ask.patient),
+    }  # fmt: skip
 
 
 def _used(session: Session, actor: str, detail: dict[str, Any]) -> None:

@@ -36,6 +36,8 @@ def programs(settings: Settings) -> list[Program]:
 def by_setting(settings: Settings) -> list[Program]:
     """Give the processes that run only where site.yaml asks for them."""
     ups, found = settings.site.ups, []
+    if settings.site.audit.collectors:
+        found.append(Program("audit-ship", ("triage", "audit", "ship")))
     if ups.manager.enabled:
         found.append(Program("ups-serve", ("triage", "ups", "serve")))
     if ups.performer.managers:

@@ -1,5 +1,7 @@
 """The audit trail asked and proved whole, from the command line."""
 
+import csv
+import json
 import sqlite3
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
@@ -10,9 +12,10 @@ from sqlalchemy import UpdateBase, delete, text, update
 
 from db import audit
 from db.audit import Entry, Event
-from db.engine import Database
-from db.tables import AuditRow, AuditSealRow
+from db.engine import Database, now
+from db.tables import AuditRow, AuditSealRow, StudyRow
 from tests.triage.commands.cli import triage
+from tests.triage.trail.schema import valid
 from triage.commands.common import FAILED, OK, SETUP
 from triage.settings import load
 from workers.housekeeping import remember, seal
@@ -154,3 +157,51 @@ def test_a_changed_file_of_heads_is_named(
     answer = triage("audit", "verify", **site)
     assert answer.code == SETUP
     assert str(path) in answer.err
+
+
+@pytest.mark.parametrize("form", ["csv", "json", "atna", "fhir"])
+def test_the_trail_is_handed_on_in_four_forms_and_that_is_on_record(
+    site: dict[str, str], form: str, tmp_path: Path
+) -> None:
+    out = tmp_path / "trail"
+    answer = triage("audit", "export", str(out), "--format", form, "--user", "ada", **site)
+    assert answer.code == OK
+    assert out.stat().st_mode & 0o777 == 0o600
+    lines = out.read_text().splitlines()
+    studies = [uid for line in lines for uid in ("1.2.3", "1.2.4") if uid in line]
+    assert studies == ["1.2.4", "1.2.3"]
+    if form == "csv":
+        [*told] = csv.DictReader(lines)
+        assert [row["event_type"] for row in told] == ["study.analysed", "study.held"]
+    elif form == "atna":
+        assert all(valid(line.encode()).tag == "AuditMessage" for line in lines)
+    else:
+        assert all(json.loads(line) for line in lines)
+    (row,) = triage("audit", "query", "--json", "--event", "audit.exported", **site).json
+    assert (row["event_id"], json.loads(row["detail"])["format"]) == ("110106", form)
+
+
+def test_a_patient_is_asked_for_by_id_and_the_trail_does_not_repeat_it(
+    site: dict[str, str], database: Database
+) -> None:
+    with database.begin() as session:
+        session.add(
+            StudyRow(
+                study_instance_uid="1.2.3", patient_id="CANARY-7", due_at=now(session),
+                received_at=now(session),
+                last_instance_at=now(session),
+            )
+        )  # fmt: skip
+    found = triage("audit", "query", "--json", "--patient", "CANARY-7", **site).json
+    assert [row["event_type"] for row in found] == ["study_held", "study.held"]
+    assert triage("audit", "query", "--json", "--patient", "nobody", **site).json == []
+    (_, one) = triage("audit", "query", "--json", "--event", "audit.used", **site).json[-2:]
+    assert json.loads(one["detail"])["patient"] is True
+    everything = triage("audit", "query", "--json", "--limit", "99", **site).json
+    assert "CANARY" not in json.dumps(everything)
+
+
+def test_shipping_without_a_repository_says_what_to_write(site: dict[str, str]) -> None:
+    answer = triage("audit", "ship", "--once", **site)
+    assert answer.code == SETUP
+    assert "audit.collectors" in answer.err

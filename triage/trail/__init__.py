@@ -1,0 +1,1 @@
+"""The audit trail in the words of others: DICOM audit messages, FHIR AuditEvent, syslog."""
