@@ -6,36 +6,42 @@ about Storage Commitment, and ``journal`` the listener's security events. Names 
 a peer sends becomes part of a path.
 """
 
+import ctypes
 import hashlib
 import heapq
-import json
 import os
-import secrets
 import struct
 import sys
-import threading
 import time
-import uuid
-from collections import Counter
-from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
-from mmap import mmap
 from pathlib import Path
 from typing import Final
 
-Bytes = bytes | bytearray | memoryview | mmap
+from triage.durable import (
+    Bytes,
+    start_ticks,
+    sync_folder,
+    time_ordered_uuid,
+    write_all,
+    write_synced,
+)
+from triage.journal import Journal, JournalEvent
+
+__all__ = [
+    "FOLDERS", "Bytes", "Journal", "JournalEvent", "Spool", "digest", "stored_path", "write_all",
+]  # fmt: skip
 FOLDERS: Final = tuple(f"{number:02x}" for number in range(256))
 STALE_S: Final = 3600.0
 """A draft this old is nobody's, whoever its name says it belongs to."""
 SETTLED_NS: Final = 1_000_000_000
 """A folder whose modification time is older than this cannot change without changing it."""
 MAX_META_BYTES: Final = 65_536
-MAX_JOURNAL_KEYS: Final = 200
-"""Different events in one batch; beyond, only their kinds are told apart."""
-MAX_JOURNAL_BATCHES: Final = 1000
-"""Batches on disk; beyond, events are only counted until the ingestor has caught up."""
+ORDERED: Final = frozenset(("ext4", "xfs"))
+"""File systems whose journal never holds a name without what was handed to the disk before the
+name was given."""
+HAND_OVER, AND_WAIT = 2, 7
+"""Flags of sync_file_range(2): start writing, and do so and wait for it."""
+_sync_file_range: Final = getattr(ctypes.CDLL(None, use_errno=True), "sync_file_range", None)
 
 
 def stored_path(root: Path, sha256: str) -> Path:
@@ -60,7 +66,9 @@ class Spool:
     """Folders of received bytes, and the only code that moves them.
 
     Every promise is kept by order: the bytes are fsync'ed, then named, then the folder is
-    fsync'ed, and only then does a function return.
+    fsync'ed, and only then does a function return. Where the file system keeps the order by
+    itself, the bytes are on the disk before they are named, and both syncs come after: the first
+    one's commit of the journal then carries the name as well.
     """
 
     def __init__(self, root: Path) -> None:
@@ -72,11 +80,13 @@ class Spool:
         self.root = root
         self.tmp = root / "tmp"
         self.journal = Journal(root / "journal")
-        self._owner = f"{os.getpid()}-{_start_ticks(os.getpid())}"
+        self._owner = f"{os.getpid()}-{start_ticks(os.getpid())}"
         self._drafts = f"{self.tmp}/{self._owner}-"
         self._in = {name: str(root / "in" / name) for name in FOLDERS}
         self._empty: dict[str, int] = {}
         _make_folders(root)
+        self.is_ordered = _sync_file_range is not None and _file_system(root) in ORDERED
+        """Whether one commit of the journal is enough for bytes and name."""
 
     def write(self, *parts: Bytes) -> Path:
         """Write one file to ``in``; when this returns, a power cut does not lose it.
@@ -102,7 +112,7 @@ class Spool:
         Raises:
             OSError: it cannot be made.
         """
-        path = f"{self._drafts}{_time_ordered_uuid()}.dcm"
+        path = f"{self._drafts}{time_ordered_uuid()}.dcm"
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
         return os.open(path, flags, 0o600), path
 
@@ -112,13 +122,18 @@ class Spool:
         Raises:
             OSError: it is not there; the draft may be.
         """
-        os.fsync(descriptor)
+        if self.is_ordered:
+            flush_range(descriptor, 0, 0, AND_WAIT)
+        else:
+            os.fsync(descriptor)
         name = draft[-36:]
         folder = self._in[name[-6:-4]]
         final = f"{folder}/{name}"
         os.rename(draft, final)  # noqa: PTH104
         try:
-            _sync_folder(folder)
+            if self.is_ordered:
+                os.fsync(descriptor)
+            sync_folder(folder)
         except BaseException:
             with suppress(OSError):
                 os.unlink(final)  # noqa: PTH108
@@ -131,7 +146,7 @@ class Spool:
         Raises:
             OSError: it is not there, and nothing is left behind.
         """
-        return self._write(self.root / "reports" / f"{_time_ordered_uuid()}.dcm", parts)
+        return self._write(self.root / "reports" / f"{time_ordered_uuid()}.dcm", parts)
 
     def reports(self, limit: int) -> list[Path]:
         """Give up to ``limit`` waiting reports on Storage Commitment, oldest first."""
@@ -141,9 +156,9 @@ class Spool:
     def _write(self, final: Path, parts: tuple[Bytes, ...]) -> Path:
         draft = self.tmp / f"{self._owner}-{final.name}"
         try:
-            _write_synced(draft, parts)
+            write_synced(draft, parts)
             draft.rename(final)
-            _sync_folder(final.parent)
+            sync_folder(final.parent)
         except BaseException:
             for path in (draft, final):
                 with suppress(OSError):
@@ -211,112 +226,38 @@ class Spool:
         return names
 
 
-@dataclass(frozen=True, slots=True)
-class JournalEvent:
-    """A security event of the listener, possibly many of the same. No patient data."""
+def flush_range(descriptor: int, start: int, count: int, flags: int = HAND_OVER) -> None:
+    """Hand a part of a file to the disk, where the system can; 0 bytes are all from ``start`` on.
 
-    uuid: str
-    """The same event may be read twice; its UUID stays."""
-    at: str
-    """ISO 8601, UTC: when the batch was written, at most seconds after the events."""
-    kind: str
-    """For example "association.rejected"."""
-    code: str
-    ae_title: str
-    """As claimed by the peer, control characters replaced."""
-    address: str
-    count: int
-
-
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """Events on disk that nobody has acknowledged."""
-
-    path: Path
-    events: tuple[JournalEvent, ...]
-
-    def done(self) -> None:
-        """Forget the batch, after its rows are committed."""
-        self.path.unlink(missing_ok=True)
-
-
-class Journal:
-    """The listener's security events on their way to the audit trail.
-
-    Events are counted in memory and written as one immutable file of JSON lines a flush, so a
-    flood costs one fsync a second, and writer and reader need no lock. What a flush has written
-    is never lost; a kill loses what was counted since.
+    Raises:
+        OSError: the disk refuses.
     """
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self._counts: Counter[tuple[str, str, str, str]] = Counter()
-        self._lock = threading.Lock()
-
-    def note(self, kind: str, *, code: str = "", ae_title: str = "", address: str = "") -> None:
-        """Count one event. Cheap, never blocks on the disk, never raises."""
-        key = (kind, code, _clean(ae_title), _clean(address))
-        with self._lock:
-            if key not in self._counts and len(self._counts) >= MAX_JOURNAL_KEYS:
-                key = (kind, "", "", "")
-            self._counts[key] += 1
-
-    def flush(self) -> list[JournalEvent]:
-        """Write what was counted since the last flush, and give it.
-
-        Raises:
-            OSError: nothing was written, and the counts are kept for the next time.
-        """
-        with self._lock:
-            counts, self._counts = self._counts, Counter()
-        try:
-            if counts and len(list(self.folder.glob("*.jsonl"))) < MAX_JOURNAL_BATCHES:
-                return self._write(counts)
-        except OSError:
-            with self._lock:
-                self._counts.update(counts)
-            raise
-        with self._lock:
-            self._counts.update(counts)
-        return []
-
-    def batches(self) -> Iterator[Batch]:
-        """Give the batches on disk, oldest first."""
-        for path in sorted(self.folder.glob("*.jsonl")):
-            lines = path.read_text(encoding="utf-8").splitlines()
-            yield Batch(path, tuple(_event(path, line) for line in lines))
-
-    def _write(self, counts: Counter[tuple[str, str, str, str]]) -> list[JournalEvent]:
-        at = datetime.now(UTC).isoformat(timespec="milliseconds")
-        events = [JournalEvent(str(uuid.uuid4()), at, *key, n) for key, n in counts.items()]
-        lines = "".join(json.dumps(asdict(event)) + "\n" for event in events)
-        name = f"{os.getpid()}-{_start_ticks(os.getpid())}-{_time_ordered_uuid()}"
-        draft = self.folder / f"{name}.part"
-        try:
-            _write_synced(draft, (lines.encode(),))
-            draft.rename(self.folder / f"{name.rpartition('-')[2]}.jsonl")
-            _sync_folder(self.folder)
-        finally:
-            draft.unlink(missing_ok=True)
-        return events
+    if _sync_file_range is None:
+        return
+    if _sync_file_range(descriptor, ctypes.c_int64(start), ctypes.c_int64(count), flags):
+        raise OSError(ctypes.get_errno(), "the disk does not take it")
 
 
-def _event(path: Path, line: str) -> JournalEvent:
-    try:
-        return JournalEvent(**json.loads(line))
-    except (ValueError, TypeError):
-        name = str(uuid.uuid5(uuid.NAMESPACE_URL, f"{path.name}:{line}"))
-        return JournalEvent(name, "", "journal.damaged", "", "", "", 1)
+def _file_system(root: Path) -> str:
+    """Give the type of the file system that holds a folder; "" where that cannot be told.
 
-
-def _clean(text: str) -> str:
-    return "".join(one if " " <= one <= "~" else "?" for one in text[:64])
+    ext4 with data=writeback is no ext4 here.
+    """
+    device = root.stat().st_dev
+    wanted = f"{os.major(device)}:{os.minor(device)}"
+    with suppress(OSError, ValueError):
+        for line in Path("/proc/self/mountinfo").read_text(encoding="utf-8").splitlines():
+            mount, _, more = line.partition(" - ")
+            if mount.split()[2] == wanted:
+                kind, _, options = more.split(" ", 2)
+                return "" if "data=writeback" in options else kind
+    return ""
 
 
 def _make_folders(root: Path) -> None:
     if not root.is_dir():
         root.mkdir(parents=True, exist_ok=True, mode=0o700)
-        _sync_folder(root.parent)
+        sync_folder(root.parent)
     for parent, names in (
         (root, ("tmp", "in", "store", "quarantine", "journal", "reports")),
         (root / "in", FOLDERS),
@@ -326,61 +267,15 @@ def _make_folders(root: Path) -> None:
         for folder in missing:
             folder.mkdir(exist_ok=True, mode=0o700)
         if missing:
-            _sync_folder(parent)
-
-
-def write_all(descriptor: int, data: Bytes) -> None:
-    """Write all of it, however little the file takes at a time.
-
-    Raises:
-        OSError: the disk refuses, or a limit.
-    """
-    left = memoryview(data)
-    while left:
-        left = left[os.write(descriptor, left) :]
-
-
-def _write_synced(path: Path, parts: tuple[Bytes, ...]) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    try:
-        for part in parts:
-            write_all(descriptor, part)
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _sync_folder(folder: Path | str) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+            sync_folder(parent)
 
 
 def _keep(path: Path, final: Path) -> Path:
     """Link and sync, also when the name is there: whoever made it may not have got to the sync."""
     with suppress(FileExistsError):
         final.hardlink_to(path)
-    _sync_folder(final.parent)
+    sync_folder(final.parent)
     return final
-
-
-def _time_ordered_uuid() -> str:
-    """Give a version 7 UUID in hexadecimal (RFC 9562 5.7): sorting names sorts by time."""
-    number = time.time_ns() // 1_000_000 << 80 | secrets.randbits(80)
-    number = number & ~(0xF << 76) | 7 << 76
-    number = number & ~(0x3 << 62) | 2 << 62
-    return f"{number:032x}"
-
-
-def _start_ticks(pid: int) -> str:
-    """Give when a process started, in clock ticks since boot; "" if there is no such process."""
-    try:
-        facts = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return ""
-    return facts.rpartition(")")[2].split()[19]
 
 
 def _is_alive(draft: Path) -> bool:
@@ -390,7 +285,7 @@ def _is_alive(draft: Path) -> bool:
     with suppress(OSError):
         if time.time() - draft.stat().st_mtime > STALE_S:
             return False
-    return pid.isdigit() and _start_ticks(int(pid)) == ticks
+    return pid.isdigit() and start_ticks(int(pid)) == ticks
 
 
 def _content(head: bytes) -> tuple[bytes, int]:

@@ -16,8 +16,9 @@ from pydicom.filewriter import dcmwrite
 from pydicom.uid import UID
 
 from tests.timing import cpu_s
+from triage import durable
 from triage import spool as spool_module
-from triage.spool import Journal, Spool, digest, stored_path
+from triage.spool import Spool, digest, stored_path
 
 
 @pytest.fixture
@@ -185,8 +186,8 @@ class TestSweeping:
     def test_a_killed_writers_draft_goes_and_a_living_ones_stays(self, spool: Spool) -> None:
         child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
         try:
-            ticks = spool_module._start_ticks(child.pid)
-            mine = spool.tmp / f"{os.getpid()}-{spool_module._start_ticks(os.getpid())}-a.dcm"
+            ticks = durable.start_ticks(child.pid)
+            mine = spool.tmp / f"{os.getpid()}-{durable.start_ticks(os.getpid())}-a.dcm"
             theirs = spool.tmp / f"{child.pid}-{ticks}-b.dcm"
             reused = spool.tmp / f"{child.pid}-{int(ticks) - 7}-c.dcm"
             for path in (mine, theirs, reused):
@@ -199,77 +200,7 @@ class TestSweeping:
         assert list(spool.tmp.iterdir()) == [mine]
 
     def test_an_old_draft_is_nobodys(self, spool: Spool) -> None:
-        path = spool.tmp / f"{os.getpid()}-{spool_module._start_ticks(os.getpid())}-a.dcm"
+        path = spool.tmp / f"{os.getpid()}-{durable.start_ticks(os.getpid())}-a.dcm"
         path.write_bytes(b"x")
         os.utime(path, (time.time() - 7200, time.time() - 7200))
         assert spool.sweep() == 1
-
-
-class TestJournal:
-    def test_events_are_counted_and_read_back_once_acknowledged(self, tmp_path: Path) -> None:
-        journal = Journal(tmp_path)
-        for _ in range(3):
-            journal.note("association.rejected", code="1/1/7", ae_title="BAD", address="10.0.0.1")
-        journal.note("instance.refused", code="0xC000", ae_title="CT1", address="10.0.0.2")
-        journal.flush()
-        journal.flush()
-        (batch,) = journal.batches()
-        assert [(event.kind, event.count) for event in batch.events] == [
-            ("association.rejected", 3),
-            ("instance.refused", 1),
-        ]
-        (again,) = journal.batches()
-        assert again == batch  # a crash before the commit: the same events, the same UUIDs
-        batch.done()
-        assert list(journal.batches()) == []
-
-    def test_a_flood_is_bounded_and_still_counted(self, tmp_path: Path) -> None:
-        journal = Journal(tmp_path)
-        for number in range(5000):
-            address, code = f"10.0.{number}", f"{number} differs"
-            journal.note("association.rejected", code=code, address=address)
-        journal.flush()
-        (batch,) = journal.batches()
-        assert len(batch.events) <= spool_module.MAX_JOURNAL_KEYS + 1
-        assert sum(event.count for event in batch.events) == 5000
-
-    def test_nothing_a_peer_claims_can_forge_a_line(self, tmp_path: Path) -> None:
-        journal = Journal(tmp_path)
-        journal.note("association.rejected", ae_title='A\n{"kind":"x"}\x1b[31m' + "Z" * 99)
-        journal.flush()
-        (batch,) = journal.batches()
-        (event,) = batch.events
-        assert "\n" not in event.ae_title
-        assert "\x1b" not in event.ae_title
-        assert len(event.ae_title) == 64
-
-    def test_events_wait_when_the_disk_refuses_and_are_written_later(self, tmp_path: Path) -> None:
-        journal = Journal(tmp_path / "journal")
-        journal.note("limit")
-        with pytest.raises(FileNotFoundError):
-            journal.flush()
-        journal.note("limit")
-        (tmp_path / "journal").mkdir()
-        journal.flush()
-        (batch,) = journal.batches()
-        assert batch.events[0].count == 2
-
-    def test_a_reader_that_is_away_bounds_the_files_not_the_counts(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr(spool_module, "MAX_JOURNAL_BATCHES", 2)
-        journal = Journal(tmp_path)
-        for _ in range(5):
-            journal.note("limit")
-            journal.flush()
-        assert len(list(tmp_path.iterdir())) == 2
-        for batch in journal.batches():
-            batch.done()
-        journal.flush()
-        (batch,) = journal.batches()
-        assert batch.events[0].count == 3
-
-    def test_a_damaged_line_is_reported_as_such(self, tmp_path: Path) -> None:
-        (tmp_path / "1.jsonl").write_text("not json\n")
-        (batch,) = Journal(tmp_path).batches()
-        assert batch.events[0].kind == "journal.damaged"

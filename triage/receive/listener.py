@@ -91,17 +91,17 @@ class Listener:
             one.join(within_s)
         while self._slots.taken and time.monotonic() < deadline:
             time.sleep(0.01)
-        self.report()
+        self.report(last=True)
         if not self._slots.taken and not any(one.is_alive() for one in self._accepting):
             os.close(self._stop_read)
             os.close(self._stop_write)
 
-    def report(self) -> None:
+    def report(self, *, last: bool = False) -> None:
         """Write the security events since the last time to the journal, and a line for each."""
         if self._gate is not None:
             self._gate.refresh()
         try:
-            events = self.spool.journal.flush()
+            events = self.spool.journal.flush(last=last)
         except OSError as why:
             log.get().error("journal.failed", errno=why.errno)
             return

@@ -191,7 +191,7 @@ class TestCommitmentRequests:
 
         with speaking(listener.port) as peer:
             with monkeypatch.context() as patch:
-                patch.setattr("triage.spool._write_synced", full)
+                patch.setattr("triage.spool.write_synced", full)
                 assert ask(peer, "2.25.5", "2.25.11") == 0x0213
                 assert create(peer, "2.25.1", beginning("2.25.7")) == 0x0110
             assert ask(peer, "2.25.5", "2.25.11") == 0x0000
