@@ -11,7 +11,8 @@ from typing import Final, Protocol
 from triage.errors import TriageError
 
 MULTIPART: Final = "multipart/related"
-MAX_BOUNDARY: Final = 70
+MAX_BOUNDARY: Final = 200
+"""RFC 2046 5.1.1 allows 70; Orthanc sends 73."""
 MAX_HEADER_BYTES: Final = 8_192
 """Of one part; also of what may stand before the first."""
 END_OF_HEADER: Final = b"\r\n\r\n"
