@@ -84,25 +84,43 @@ class TestWriting:
         assert list(spool.tmp.iterdir()) == []
 
     @pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
-    def test_the_data_is_synced_before_the_name_and_the_name_before_the_return(
-        self, tmp_path: Path
+    @pytest.mark.parametrize(
+        ("is_ordered", "expected"),
+        [
+            (False, "write tmp, write tmp, fsync tmp, rename tmp, fsync in"),
+            (True, "write tmp, write tmp, sync_file_range tmp, rename tmp, fsync in/, fsync in"),
+        ],
+    )
+    def test_data_and_name_are_safe_before_the_return_and_the_data_no_later_than_the_name(
+        self, tmp_path: Path, is_ordered: bool, expected: str
     ) -> None:
         script = (
             "import os, sys; from pathlib import Path; from triage.spool import Spool\n"
-            "spool = Spool(Path(sys.argv[1]))\n"
+            f"spool = Spool(Path(sys.argv[1])); spool.is_ordered = {is_ordered}\n"
             "os.write(2, b'BEFORE'); spool.write(b'head', b'data'); os.write(2, b'AFTER')\n"
         )
         trace = tmp_path / "trace"
-        calls = "trace=openat,write,fsync,rename,renameat,renameat2"
+        calls = "trace=openat,write,fsync,sync_file_range,rename,renameat,renameat2"
         command = ["strace", "-f", "-y", "-e", calls, "-o", str(trace)]
         command += [sys.executable, "-c", script, str(tmp_path / "spool")]
         subprocess.run(command, check=True, capture_output=True)
         text = trace.read_text(errors="replace")
         between = text[text.index('"BEFORE"') : text.index('"AFTER"')]
-        seen = re.findall(r"(write|fsync|rename)\w*\((?:\d+<([^>]*)>|\"([^\"]*)\")", between)
-        steps = [(call, Path(a or b).parts[-2]) for call, a, b in seen if "spool" in (a or b)]
-        assert [step for step, _ in steps] == ["write", "write", "fsync", "rename", "fsync"]
-        assert [where for _, where in steps] == ["tmp", "tmp", "tmp", "tmp", "in"]
+        calls = r"(write|fsync|sync_file_range|rename)\w*\((?:\d+<([^>]*)>|\"([^\"]*)\")"
+        steps = []
+        for call, descriptor, name in re.findall(calls, between):
+            path = Path(descriptor or name)
+            if "spool" in path.parts:
+                place = path.parts[path.parts.index("spool") + 1]
+                is_named = place == "in" and path.suffix == ".dcm"
+                steps.append(f"{call} {place}{'/' if is_named else ''}")
+        assert ", ".join(steps) == expected
+
+    def test_the_order_is_trusted_to_journals_that_keep_it_alone(self, tmp_path: Path) -> None:
+        listed = subprocess.run(
+            ["stat", "-f", "-c", "%T", tmp_path], capture_output=True, text=True, check=True
+        ).stdout.strip()
+        assert Spool(tmp_path / "spool").is_ordered == (listed in {"ext2/ext3", "xfs"})
 
 
 class TestWaiting:

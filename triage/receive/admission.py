@@ -1,8 +1,6 @@
 """Who may associate, and how many at a time: decided from the A-ASSOCIATE-RQ alone."""
 
 import ipaddress
-import threading
-from collections import Counter
 from pathlib import Path
 
 from triage import log
@@ -15,38 +13,6 @@ from triage.settings import Listener as Limits
 from triage.spool import JournalEvent
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
-
-
-class Slots:
-    """Places for associations: so many in all, so many for one address."""
-
-    def __init__(self, limits: Limits) -> None:
-        self._limits = limits
-        self._taken: Counter[str] = Counter()
-        self._lock = threading.Lock()
-
-    def take(self, address: str) -> bool:
-        """Take a place if there is one."""
-        with self._lock:
-            if (
-                self._taken.total() >= self._limits.max_associations
-                or self._taken[address] >= self._limits.max_associations_per_address
-            ):
-                return False
-            self._taken[address] += 1
-            return True
-
-    def give(self, address: str) -> None:
-        """Give the place back."""
-        with self._lock:
-            self._taken[address] -= 1
-            if not self._taken[address]:
-                del self._taken[address]
-
-    @property
-    def taken(self) -> int:
-        """Give how many places are taken."""
-        return self._taken.total()
 
 
 class Door:
@@ -77,12 +43,13 @@ class Door:
             (request.application_context != APPLICATION_CONTEXT, Rejection.APPLICATION_CONTEXT),
             (not is_ae_title(called) or wrong_name, Rejection.CALLED_AE_TITLE),
             (not is_ae_title(calling), Rejection.CALLING_AE_TITLE),
-            (not self._is_peer(calling, address, certificate), Rejection.CALLING_AE_TITLE),
+            (not self.knows(calling, address, certificate), Rejection.CALLING_AE_TITLE),
             (not accepted(negotiate(request)), Rejection.NO_CONTEXT),
         )
         return next((rejection for fails, rejection in checks if fails), None)
 
-    def _is_peer(self, ae_title: str, address: str, certificate: str) -> bool:
+    def knows(self, ae_title: str, address: str, certificate: str = "") -> bool:
+        """Tell whether this title may call from this address, with this certificate."""
         self._refresh()
         if self._peers is None:
             return True

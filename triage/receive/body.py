@@ -3,7 +3,6 @@
 No more of it is in memory than one PDU, whatever its size and however many come at once.
 """
 
-import ctypes
 import mmap
 import os
 from collections.abc import Callable
@@ -12,15 +11,13 @@ from pathlib import Path
 from typing import Final
 
 from triage.receive.pdu import Broken, Why
-from triage.spool import Spool, write_all
+from triage.spool import Spool, flush_range, write_all
 
 LOOK_BYTES: Final = 16 * 2**20
 """The room on the disk is looked at when a message begins, and again after so much of it."""
 FLUSH_BYTES: Final = 2 * 2**20
 """So much is handed to the disk at a time while more comes, so that the sync has little to wait
 for. Smaller ones are written by the sync alone."""
-SYNC_FILE_RANGE_WRITE: Final = 2
-_range_sync: Final = getattr(ctypes.CDLL(None), "sync_file_range", None)
 
 
 class Body:
@@ -122,9 +119,8 @@ class Body:
             self._header = self._make_header()
             write_all(self._descriptor, self._header)
         write_all(self._descriptor, fragment)
-        if self.size - self._flushed >= FLUSH_BYTES and _range_sync is not None:
-            start, count = ctypes.c_int64(self._flushed), ctypes.c_int64(self.size - self._flushed)
-            _range_sync(self._descriptor, start, count, SYNC_FILE_RANGE_WRITE)
+        if self.size - self._flushed >= FLUSH_BYTES:
+            flush_range(self._descriptor, self._flushed, self.size - self._flushed)
             self._flushed = self.size
 
     def _fail(self) -> None:

@@ -11,36 +11,40 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Final
 
 from triage import log
 from triage.errors import ConfigError
 from triage.nodes import FILE as NODES
-from triage.receive.admission import Door, Slots, remedy
+from triage.receive.admission import Door, remedy
 from triage.receive.association import Agreement, Association
+from triage.receive.crew import Crew
 from triage.receive.lobby import MAX_VISITORS, Lobby
 from triage.receive.negotiation import Rejection, acceptance, accepted, negotiate
 from triage.receive.part10 import Caller
 from triage.receive.pdu import Wire
+from triage.receive.ports import Shared, share
 from triage.receive.request import AssociateRequest
 from triage.receive.storage import Storage
 from triage.receive.tls import Gate, certificate_of, open_gate
 from triage.settings import Settings
 from triage.spool import Spool
 
-BACKLOG: Final = 512
 FINISH_S: Final = 25.0
 """For messages under way when asked to stop; a supervisor kills after 30 s."""
 FLUSH_S: Final = 1.0
 DESCRIPTORS_PER_ASSOCIATION: Final = 4
 SPARE_DESCRIPTORS: Final = 128
+MOST_PROCESSES: Final = 4
+"""Unless the site wants more: the disk and the network are busy before."""
 
 
 class Listener:
     """A listening socket, its lobby, and its associations."""
 
-    def __init__(self, settings: Settings) -> None:
-        """Bind and make the spool's folders.
+    def __init__(self, settings: Settings, shared: Shared | None = None) -> None:
+        """Make the spool's folders, and bind unless the sockets are shared.
 
         Raises:
             ConfigError: the address cannot be bound, or a peer's address is none.
@@ -50,16 +54,16 @@ class Listener:
         self.spool = Spool(settings.spool)
         self._storage = Storage(self.spool, self._limits)
         self._door = Door(self._limits, settings.state / NODES)
-        self._slots = Slots(self._limits)
         self._stop_read, self._stop_write = os.pipe()
         self._stopped = False
         self._gate = open_gate(self._limits.tls, self.spool.journal)
-        self.port, self.tls_port = 0, 0
+        shared = shared or share(settings, is_secured=self._gate is not None)
+        self._slots = shared.slots
+        self.port, self.tls_port = shared.port, shared.tls_port
         self._accepting: list[threading.Thread] = []
-        if self._limits.tls.plain or self._gate is None:
-            self.port = self._open(self._limits.port)
-        if self._gate is not None:
-            self.tls_port = self._open(self._limits.tls.port, self._gate)
+        for server, gate in ((shared.plain, None), (shared.tls, self._gate)):
+            if server is not None and (gate is not None or server is shared.plain):
+                self._open(server, gate)
 
     def start(self) -> None:
         """Start accepting."""
@@ -109,12 +113,10 @@ class Listener:
             facts = {"code": one.code, "ae_title": one.ae_title, "address": one.address}
             log.get().warning(one.kind, **facts, count=one.count, **remedy(one))
 
-    def _open(self, port: int, gate: Gate | None = None) -> int:
-        """Listen on a port with a lobby of its own; gives the port."""
-        server = _bind(self._limits.host, port)
+    def _open(self, server: socket.socket, gate: Gate | None) -> None:
+        """Give a listening socket a lobby of its own."""
         lobby = Lobby(server, self._limits, self.spool.journal, self._decide, gate)
         self._accepting.append(self._thread(lambda: lobby.run(self._stop_read)))
-        return int(server.getsockname()[1])
 
     def _decide(
         self, peer: socket.socket, address: tuple[str, int], request: AssociateRequest
@@ -173,21 +175,39 @@ def serve(settings: Settings, *, ready: Callable[[int], None] | None = None) -> 
         RuntimeError: connections are no longer accepted, which is a bug; start again.
     """
     _harden(settings)
+    limits = settings.site.listener
+    count = limits.processes or min(MOST_PROCESSES, os.cpu_count() or 1)
+    try:
+        spool = Spool(settings.spool)
+        swept = spool.sweep()
+    except OSError as why:
+        msg = f"the spool {settings.spool} cannot be written: {why.strerror}"
+        raise ConfigError(msg) from None
+    if count == 1:
+        _listen(settings, None, lambda one: _tell(one.port, one.tls_port, swept, ready))
+        return
+    gate = open_gate(limits.tls, spool.journal)
+    shared = share(settings, is_secured=gate is not None)
+    crew = Crew(
+        count,
+        work=lambda tell: _listen(settings, shared, lambda _: tell()),
+        bury=lambda pid: _bury(pid, shared, spool),
+        leave=shared.close,
+    )
+    ports = shared.port, shared.tls_port
+    crew.run(lambda: _tell(*ports, swept, ready), FINISH_S + FLUSH_S)
+    log.get().info("listener.stopped")
+
+
+def _listen(settings: Settings, shared: Shared | None, started: Callable[[Listener], None]) -> None:
+    """Listen in this process until SIGTERM or SIGINT."""
     stop = threading.Event()
     if threading.current_thread() is threading.main_thread():
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: stop.set())
-    try:
-        listener = Listener(settings)
-        swept = listener.spool.sweep()
-    except OSError as why:
-        msg = f"the spool {settings.spool} cannot be written: {why.strerror}"
-        raise ConfigError(msg) from None
+    listener = Listener(settings, shared)
     listener.start()
-    ports = {"port": listener.port, "tls_port": listener.tls_port}
-    log.get().info("listener.ready", **ports, swept=swept)
-    if ready is not None:
-        ready(listener.port or listener.tls_port)
+    started(listener)
     while not stop.wait(FLUSH_S) and listener.is_alive:
         listener.report()
     failed = not listener.is_alive
@@ -195,7 +215,21 @@ def serve(settings: Settings, *, ready: Callable[[int], None] | None = None) -> 
     if failed:
         msg = "the listener no longer accepts connections"
         raise RuntimeError(msg)
-    log.get().info("listener.stopped")
+    if shared is None:
+        log.get().info("listener.stopped")
+
+
+def _tell(port: int, tls_port: int, swept: int, ready: Callable[[int], None] | None) -> None:
+    log.get().info("listener.ready", port=port, tls_port=tls_port, swept=swept)
+    if ready is not None:
+        ready(port or tls_port)
+
+
+def _bury(pid: int, shared: Shared, spool: Spool) -> None:
+    """Free what a process that died had taken: its associations' places and its drafts."""
+    shared.slots.forget(pid)
+    with suppress(OSError):
+        spool.sweep()
 
 
 def _harden(settings: Settings) -> None:
@@ -207,14 +241,3 @@ def _harden(settings: Settings) -> None:
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     limit = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
     resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
-
-
-def _bind(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        server = socket.create_server((host, port), family=family, backlog=BACKLOG)
-    except OSError as why:
-        msg = f"site.yaml: listener: cannot listen on {host} port {port}: {why.strerror}"
-        raise ConfigError(msg) from None
-    server.settimeout(0)
-    return server

@@ -95,7 +95,7 @@ def running_listener(
     """Run ``serve`` in a process of its own. ``wrap`` goes before the command, as in strace."""
     config = folder / "config"
     config.mkdir(parents=True, exist_ok=True)
-    values = {"port": 0, "min_free_bytes": 1, "peers": "any", **limits}
+    values = {"port": 0, "min_free_bytes": 1, "peers": "any", "processes": 1, **limits}
     (config / "site.yaml").write_text(yaml.safe_dump({"listener": values}))
     log = folder / "listener.log"
     with log.open("ab") as output:

@@ -1,13 +1,11 @@
 """The door knows its peers, and there are so many places and no more."""
 
-import threading
-
 import pytest
 
 from tests.triage.receive import raw
 from triage.errors import ConfigError
 from triage.nodes import Peer
-from triage.receive.admission import Door, Slots
+from triage.receive.admission import Door
 from triage.receive.negotiation import Rejection
 from triage.receive.request import AssociateRequest, read_request
 from triage.settings import Listener as Limits
@@ -49,7 +47,7 @@ def test_a_peer_is_its_title_and_its_address(
 def test_the_called_title_must_be_ours_unless_the_site_says_otherwise() -> None:
     wrong = request(called=b"OTHER")
     assert Door(Limits()).refusal(wrong, "10.0.0.5") is Rejection.CALLED_AE_TITLE
-    assert Door(Limits(check_called_ae_title=False)).refusal(wrong, "10.0.0.5") is None
+    assert Door(Limits(peers="any", check_called_ae_title=False)).refusal(wrong, "10.0.0.5") is None
 
 
 @pytest.mark.parametrize("title", [b"", b"A\nB", b"\x1b[31mred", b"A\\B", b"\xc4RZT", b"A\0B"])
@@ -62,7 +60,7 @@ def test_titles_with_control_characters_are_refused(title: bytes) -> None:
 def test_a_request_for_nothing_we_do_is_refused() -> None:
     for contexts in ([], [("1.2.840.10008.5.1.4.1.2.2.1", [raw.IMPLICIT])]):
         asked = read_request(raw.associate_rq(contexts)[6:])
-        assert Door(Limits()).refusal(asked, "10.0.0.5") is Rejection.NO_CONTEXT
+        assert Door(Limits(peers="any")).refusal(asked, "10.0.0.5") is Rejection.NO_CONTEXT
 
 
 def test_protocol_version_and_application_context_are_checked() -> None:
@@ -79,31 +77,3 @@ def test_an_address_that_is_none_names_the_key() -> None:
     limits = Limits(peers=(Peer(ae_title="CT1", addresses=("ct1.local",)),))
     with pytest.raises(ConfigError, match=r"site\.yaml: listener\.peers: CT1"):
         Door(limits)
-
-
-def test_places_are_limited_in_all_and_for_each_address() -> None:
-    slots = Slots(Limits(max_associations=3, max_associations_per_address=2))
-    assert [slots.take("a"), slots.take("a"), slots.take("a")] == [True, True, False]
-    assert [slots.take("b"), slots.take("b")] == [True, False]
-    slots.give("a")
-    assert slots.taken == 2
-    assert slots.take("b")
-
-
-def test_places_are_counted_right_by_many_threads() -> None:
-    slots = Slots(Limits(max_associations=5, max_associations_per_address=5))
-    most = []
-
-    def come_and_go() -> None:
-        for _ in range(500):
-            if slots.take("a"):
-                most.append(slots.taken)
-                slots.give("a")
-
-    threads = [threading.Thread(target=come_and_go) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert slots.taken == 0
-    assert max(most) <= 5

@@ -337,7 +337,7 @@ class TestDisk:
     @pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
     def test_the_answer_is_sent_after_data_name_and_folder_are_safe(self, tmp_path: Path) -> None:
         trace = tmp_path / "trace"
-        calls = "trace=fsync,rename,renameat,renameat2,sendto"
+        calls = "trace=fsync,sync_file_range,rename,renameat,renameat2,sendto"
         wrap = (*STRACE, "-y", "-o", str(trace), "-e", calls)
         with running_listener(tmp_path, wrap=wrap) as ours, raw.peer(ours.port) as peer:
             peer.associate(CONTEXTS)
@@ -347,19 +347,29 @@ class TestDisk:
             assert peer.release()
         lines = trace.read_text(errors="replace").splitlines()
         steps = [step for line in lines if (step := _step(line))]
-        first = steps.index("fsync tmp")
+        order = ["fsync tmp", "rename", "fsync folder", "send"]
+        if Spool(ours.spool).is_ordered:
+            order = ["flush tmp", "rename", "fsync named", "fsync folder", "send"]
+        first = steps.index(order[0])
         assert steps[first - 1] == "send"  # the A-ASSOCIATE-AC
-        assert steps[first : first + 12] == ["fsync tmp", "rename", "fsync in", "send"] * 3
+        assert steps[first : first + 3 * len(order)] == order * 3
 
 
 def _step(line: str) -> str:
-    if re.search(r"fsync\(\d+<[^>]*/spool/tmp/", line):
-        return "fsync tmp"
-    if re.search(r"fsync\(\d+<[^>]*/spool/in/", line):
-        return "fsync in"
-    if re.search(r"rename\w*\(.*/spool/tmp/.*\.dcm", line):
-        return "rename"
-    return "send" if "sendto(" in line and "resumed" not in line else ""
+    for step, pattern in STEPS.items():
+        if re.search(pattern, line) and "resumed" not in line:
+            return step
+    return ""
+
+
+STEPS = {
+    "flush tmp": r"sync_file_range\(\d+<[^>]*/spool/tmp/.*WAIT_AFTER",
+    "fsync tmp": r"fsync\(\d+<[^>]*/spool/tmp/",
+    "fsync named": r"fsync\(\d+<[^>]*/spool/in/../[^>]*\.dcm>",
+    "fsync folder": r"fsync\(\d+<[^>]*/spool/in/..>",
+    "rename": r"rename\w*\(.*/spool/tmp/.*\.dcm",
+    "send": r"sendto\(",
+}
 
 
 class TestLog:

@@ -96,7 +96,12 @@ class TestRefused:
         assert sent(listener, data, other) == 0xA900
         assert waiting(listener) == []
 
-    @pytest.mark.parametrize("uid", [b"../../../../tmp/x", b"/x", b"1.2\0.3", b"1" * 65, b"1.02/3"])
+    @pytest.mark.parametrize(
+        "uid",
+        [
+            b"../../../../tmp/triage-escaped", b"/triage-escaped", b"1.2\0.3", b"1" * 65, b"1.02/3",
+        ],
+    )  # fmt: skip
     def test_a_uid_that_is_none_is_an_invalid_instance(
         self, start: Start, tmp_path: Path, uid: bytes
     ) -> None:
@@ -105,8 +110,8 @@ class TestRefused:
         assert sent(listener, data, uid) == 0x0117
         assert sent(listener, data, "1.2.3") == 0x0117
         assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
-        assert not Path("/tmp/x").exists()
-        assert not Path("/x").exists()
+        assert not Path("/tmp/triage-escaped").exists()
+        assert not Path("/triage-escaped").exists()
 
     @pytest.mark.parametrize(
         "data",
