@@ -4,6 +4,7 @@ import shutil
 import socket
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -115,6 +116,7 @@ def _detectors(settings: Settings) -> Iterator[Check]:
 
 
 def _destinations(settings: Settings) -> Iterator[Check]:
+    from triage.commands.node_test import shake
     from triage.destinations import Dimse
     from triage.dimse import echo
 
@@ -129,6 +131,8 @@ def _destinations(settings: Settings) -> Iterator[Check]:
             yield Check(f"echo {one.name}", ok=False, found=str(why), fix=fix)
         else:
             yield Check(f"echo {one.name}", ok=True, found=where)
+            if one.tls is not None:
+                yield replace(shake(one, one.tls), name=f"TLS of {one.name}")
 
 
 def _interfaces(settings: Settings) -> Iterator[Check]:
@@ -157,6 +161,12 @@ def _tls(settings: Settings) -> Iterator[Check]:
     from triage.commands.tls_check import examine
 
     yield from examine(settings)
+
+
+def _refused(settings: Settings) -> Iterator[Check]:
+    from triage.commands.refused import lines
+
+    yield from lines(settings)
 
 
 def _broker(settings: Settings) -> Iterator[Check]:
@@ -196,7 +206,7 @@ def _tools(_settings: Settings) -> Iterator[Check]:
 
 PARTS: tuple[Callable[[Settings], Iterator[Check]], ...] = (
     _versions, _configuration, _database, _spool, _codecs, _detectors, _destinations, _interfaces,
-    _tls, _broker, _ports, _tools,
+    _tls, _refused, _broker, _ports, _tools,
 )  # fmt: skip
 
 

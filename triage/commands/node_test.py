@@ -51,7 +51,7 @@ def run(to: Peer) -> list[Check]:
     """Try one service after the other; what cannot work any more is left out."""
     lines = [_tcp(to)]
     if lines[-1].ok and to.tls is not None:
-        lines.append(_tls(to, to.tls))
+        lines.append(shake(to, to.tls))
     if all(one.ok for one in lines):
         lines.append(_echo(to))
     if all(one.ok for one in lines):
@@ -84,7 +84,8 @@ def _tcp(to: Peer) -> Check:
     return Check("TCP", ok=True, found=where)
 
 
-def _tls(to: Peer, of: TlsPeer) -> Check:
+def shake(to: Peer, of: TlsPeer) -> Check:
+    """Do a handshake and look at the other side's certificate."""
     try:
         trust = client_context(of, CONNECT_S)
     except ConfigError as why:
