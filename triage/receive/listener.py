@@ -21,7 +21,13 @@ from triage.receive.admission import Door, remedy
 from triage.receive.association import Agreement, Association
 from triage.receive.crew import Crew
 from triage.receive.lobby import MAX_VISITORS, Lobby
-from triage.receive.negotiation import Rejection, acceptance, accepted, negotiate
+from triage.receive.negotiation import (
+    VERIFICATION,
+    Rejection,
+    acceptance,
+    accepted,
+    negotiate,
+)
 from triage.receive.part10 import Caller
 from triage.receive.pdu import Wire
 from triage.receive.ports import Shared, share
@@ -122,6 +128,8 @@ class Listener:
         self, peer: socket.socket, address: tuple[str, int], request: AssociateRequest
     ) -> Rejection | None:
         refusal = self._door.refusal(request, address[0], certificate_of(peer))
+        if refusal is None and not self._can_serve(request):
+            refusal = Rejection.CONGESTION
         if refusal is None and not self._slots.take(address[0]):
             refusal = Rejection.LOCAL_LIMIT
         if refusal is not None:
@@ -137,6 +145,13 @@ class Listener:
             if not is_served:
                 self._slots.give(address[0])
         return None
+
+    def _can_serve(self, request: AssociateRequest) -> bool:
+        """Tell whether there is room for what may come, or a C-ECHO to answer without."""
+        if self._storage.has_room():
+            return True
+        contexts = accepted(negotiate(request)).values()
+        return any(one.abstract_syntax == VERIFICATION for one in contexts)
 
     def _associate(
         self, peer: socket.socket, address: tuple[str, int], request: AssociateRequest

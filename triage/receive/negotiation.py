@@ -49,6 +49,8 @@ class Rejection(Enum):
     CALLING_AE_TITLE = (1, 1, 3)
     CALLED_AE_TITLE = (1, 1, 7)
     PROTOCOL_VERSION = (1, 2, 2)
+    CONGESTION = (2, 3, 1)
+    """For now: the disk is nearly full."""
     LOCAL_LIMIT = (2, 3, 2)
 
     @property

@@ -42,33 +42,36 @@ class Storage:
         return Body(self._spool, self._limits.max_instance_bytes, self.has_room, header)
 
     def has_room(self) -> bool:
-        """Tell whether the disk is above its watermark."""
-        return (
-            self._spool.free_bytes() >= self._limits.min_free_bytes
-            and self._spool.free_inodes() >= MIN_FREE_INODES
-        )
+        """Tell whether the disk is above its watermark; one that does not answer is not."""
+        try:
+            return (
+                self._spool.free_bytes() >= self._limits.min_free_bytes
+                and self._spool.free_inodes() >= MIN_FREE_INODES
+            )
+        except OSError:
+            return False
 
-    def store(self, command: Command, context: Context, body: Body, _caller: Caller) -> None:
+    def store(self, command: Command, context: Context, body: Body, caller: Caller) -> None:
         """Put one instance into the spool; when this returns, it is safe there.
 
         Raises:
             Refused: with the status to answer.
         """
         try:
-            self._store(command, context, body)
+            self._store(command, context, body, caller)
         except (OSError, MemoryError) as why:
             number = getattr(why, "errno", None)
             log.get().warning("spool.refused", error=type(why).__name__, errno=number)
             raise Refused(OUT_OF_RESOURCES, "the spool cannot take it now") from None
 
-    def _store(self, command: Command, context: Context, body: Body) -> None:
+    def _store(self, command: Command, context: Context, body: Body, caller: Caller) -> None:
         named = _named(command)
         if named.sop_class_uid != context.abstract_syntax or not is_storage(named.sop_class_uid):
             raise Refused(CLASS_NOT_SUPPORTED, "SOP class is not the context's")
         scanned = scan(body.content(), context.transfer_syntax)
         if (scanned.sop_class_uid, scanned.sop_instance_uid) != named:
             raise Refused(MISMATCH, "command and data set name different instances")
-        body.keep()
+        body.keep(as_prior=caller.called_ae_title == self._limits.prior_ae_title)
 
 
 def _header(command: Command, context: Context, caller: Caller) -> Callable[[], bytes]:

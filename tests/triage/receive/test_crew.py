@@ -68,8 +68,9 @@ def test_every_process_serves_and_what_is_acknowledged_is_there(tmp_path: Path) 
 
 
 def test_limits_hold_over_all_processes(tmp_path: Path) -> None:
-    limits = {"max_associations": 6, "max_associations_per_address": 4}
-    with running_listener(tmp_path, processes=3, **limits) as ours:
+    with running_listener(
+        tmp_path, processes=3, max_associations=6, max_associations_per_address=4
+    ) as ours:
         greedy = [raw.Peer(ours.port, "127.0.0.2") for _ in range(4)]
         for peer in greedy:
             peer.associate(CONTEXTS)
