@@ -116,8 +116,10 @@ class Spool:
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
         return os.open(path, flags, 0o600), path
 
-    def admit(self, descriptor: int, draft: str) -> Path:
+    def admit(self, descriptor: int, draft: str, *, as_prior: bool = False) -> Path:
         """Let a whole draft wait in ``in``; when this returns, a power cut does not lose it.
+
+        A prior waits in ``prior_in``, apart from what is triaged.
 
         Raises:
             OSError: it is not there; the draft may be.
@@ -127,7 +129,7 @@ class Spool:
         else:
             os.fsync(descriptor)
         name = draft[-36:]
-        folder = self._in[name[-6:-4]]
+        folder = f"{self.root}/prior_in" if as_prior else self._in[name[-6:-4]]
         final = f"{folder}/{name}"
         os.rename(draft, final)  # noqa: PTH104
         try:
@@ -259,7 +261,7 @@ def _make_folders(root: Path) -> None:
         root.mkdir(parents=True, exist_ok=True, mode=0o700)
         sync_folder(root.parent)
     for parent, names in (
-        (root, ("tmp", "in", "store", "quarantine", "journal", "reports")),
+        (root, ("tmp", "in", "store", "quarantine", "journal", "reports", "prior_in")),
         (root / "in", FOLDERS),
         (root / "store", FOLDERS),
     ):

@@ -4,12 +4,11 @@ Whoever rebuilds rows from the spool's ``store``, or purges it, does not meet th
 """
 
 import os
-import uuid
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from triage.spool import Bytes, Spool, digest
+from triage.spool import Bytes, Spool, digest, write_all
 
 FOLDER: Final = "priors"
 ARRIVING: Final = "prior_in"
@@ -27,19 +26,18 @@ def write(spool: Spool, *parts: Bytes) -> Path:
     Raises:
         OSError: it is not there, and nothing is left behind.
     """
-    draft = spool.tmp / f"{os.getpid()}-prior-{uuid.uuid4().hex}"
+    descriptor, draft = spool.draft()
     try:
-        with draft.open("xb", buffering=0) as file:
-            for part in parts:
-                left = memoryview(part)
-                while left:
-                    left = left[file.write(left) :]
-            os.fsync(file.fileno())
+        for part in parts:
+            write_all(descriptor, part)
+        os.fsync(descriptor)
     except BaseException:
         with suppress(OSError):
-            draft.unlink(missing_ok=True)
+            Path(draft).unlink(missing_ok=True)
         raise
-    return draft
+    finally:
+        os.close(descriptor)
+    return Path(draft)
 
 
 def keep(root: Path, path: Path) -> tuple[str, Path]:

@@ -1,8 +1,6 @@
 """Who may associate, and how many at a time: decided from the A-ASSOCIATE-RQ alone."""
 
 import ipaddress
-import threading
-from collections import Counter
 from pathlib import Path
 
 from triage import log
@@ -15,38 +13,6 @@ from triage.settings import Listener as Limits
 from triage.spool import JournalEvent
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
-
-
-class Slots:
-    """Places for associations: so many in all, so many for one address."""
-
-    def __init__(self, limits: Limits) -> None:
-        self._limits = limits
-        self._taken: Counter[str] = Counter()
-        self._lock = threading.Lock()
-
-    def take(self, address: str) -> bool:
-        """Take a place if there is one."""
-        with self._lock:
-            if (
-                self._taken.total() >= self._limits.max_associations
-                or self._taken[address] >= self._limits.max_associations_per_address
-            ):
-                return False
-            self._taken[address] += 1
-            return True
-
-    def give(self, address: str) -> None:
-        """Give the place back."""
-        with self._lock:
-            self._taken[address] -= 1
-            if not self._taken[address]:
-                del self._taken[address]
-
-    @property
-    def taken(self) -> int:
-        """Give how many places are taken."""
-        return self._taken.total()
 
 
 class Door:
@@ -71,7 +37,8 @@ class Door:
         ``certificate`` is the fingerprint of the one it showed.
         """
         called, calling = request.called_ae_title, request.calling_ae_title
-        wrong_name = self._limits.check_called_ae_title and called != self._limits.ae_title
+        ours = {self._limits.ae_title, self._limits.prior_ae_title}
+        wrong_name = self._limits.check_called_ae_title and called not in ours
         checks = (
             (not request.protocol_version & 1, Rejection.PROTOCOL_VERSION),
             (request.application_context != APPLICATION_CONTEXT, Rejection.APPLICATION_CONTEXT),

@@ -79,7 +79,7 @@ class Body:
             self._view = memoryview(self._map)[len(self._header) :]
         return self._view
 
-    def keep(self) -> Path:
+    def keep(self, *, as_prior: bool = False) -> Path:
         """Let header and data set wait in the spool, where no power cut loses them.
 
         Raises:
@@ -88,7 +88,7 @@ class Body:
         header = self._make_header()
         if header and len(header) == len(self._header):
             os.pwrite(self._descriptor, header, 0)
-        path = self._spool.admit(self._descriptor, self._draft)
+        path = self._spool.admit(self._descriptor, self._draft, as_prior=as_prior)
         self._draft = ""
         return path
 

@@ -1,0 +1,193 @@
+"""Instances on their way in: judged as a received one, of the right patient, and put in place.
+
+By C-GET they come over our own association; by C-MOVE the listener has put them, apart from all
+else, where ``arrivals`` finds them. One instance of somebody else's refuses the whole prior.
+"""
+
+import struct
+import warnings
+from contextlib import suppress
+from dataclasses import dataclass, field
+from io import BytesIO
+from pathlib import Path
+from typing import Any, Final
+
+import pydicom
+from pydicom.dataset import Dataset
+from pydicom.errors import InvalidDicomError
+from pynetdicom import evt
+
+from db.audit import SERIOUS, Entry, Event, record
+from db.engine import Database
+from triage import log
+from triage.errors import Refused
+from triage.prior_sources import Priors, PriorSource
+from triage.priors import keep, place
+from triage.priors.asking import patient_of
+from triage.priors.choose import Older, Present
+from triage.priors.keep import ACTOR, Came
+from triage.receive.part10 import Caller, file_header
+from triage.receive.scan import Scanned, scan
+from triage.receive.storage import MISMATCH, OUT_OF_RESOURCES, SUCCESS, Storage
+from triage.settings import Settings
+from triage.spool import Spool
+
+HEADER_BYTES: Final = 1_048_576
+"""Beyond this no patient is looked for."""
+UNREADABLE: Final = (
+    InvalidDicomError, OSError, EOFError, ValueError, TypeError, KeyError, AttributeError,
+    NotImplementedError, OverflowError, LookupError, struct.error, RecursionError,
+)  # fmt: skip
+WANTED: Final = (
+    "PatientID", "IssuerOfPatientID", "PatientBirthDate", "StudyInstanceUID", "SeriesInstanceUID",
+    "SOPInstanceUID", "SOPClassUID", "Modality",
+)  # fmt: skip
+
+
+@dataclass(slots=True)
+class Taker:
+    """Answers the C-STORE requests of one C-GET."""
+
+    database: Database
+    settings: Settings
+    spool: Spool
+    source: PriorSource
+    present: Present
+    older: Older
+    prior_id: int
+    bytes_left: int
+    taken: int = 0
+    size_bytes: int = 0
+    doubt: str = ""
+    """Why the prior is refused as a whole."""
+    is_full: bool = False
+    _storage: Storage = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._storage = Storage(self.spool, self.settings.site.listener)
+
+    def __call__(self, event: evt.Event) -> int:
+        """Take one instance; gives the status to answer (PS3.4 Table B.2-1)."""
+        request: Any = event.request
+        data = request.DataSet.getvalue()
+        if self.doubt or self.is_full or not self._has_room(len(data)):
+            return OUT_OF_RESOURCES
+        try:
+            return self._take(data, str(event.context.transfer_syntax), event)
+        except Refused as why:
+            return why.status
+        except OSError as why:
+            log.get().warning("spool.refused", error=type(why).__name__, errno=why.errno)
+            return OUT_OF_RESOURCES
+
+    def _has_room(self, size: int) -> bool:
+        fits = self.size_bytes + size <= self.bytes_left
+        self.is_full = not (fits and self._storage.has_room())
+        return not self.is_full
+
+    def _take(self, data: bytes, syntax: str, event: evt.Event) -> int:
+        scanned = scan(data, syntax)
+        header = file_header(scanned, syntax, self._caller(event))
+        draft = place.write(self.spool, header, data)
+        facts = read(draft)
+        self.doubt = doubt(self.settings.site.priors, self.present, self.older, self.source, facts)
+        if self.doubt:
+            draft.unlink(missing_ok=True)
+            event.assoc.abort()
+            return MISMATCH
+        came = put(self.settings.spool, draft, scanned, syntax, str(facts.get("Modality", "")))
+        with self.database.begin() as session:
+            self.taken += keep.add(session, self.prior_id, came)
+        self.size_bytes += came.size_bytes
+        return SUCCESS
+
+    def _caller(self, event: evt.Event) -> Caller:
+        peer = event.assoc.acceptor
+        return Caller(
+            self.source.ae_title, self.source.calling_ae_title, str(peer.address or ""),
+            int(peer.port or 0), "", 0,
+        )  # fmt: skip
+
+
+def doubt(
+    priors: Priors, present: Present, older: Older, source: PriorSource, facts: Dataset
+) -> str:
+    """Say what speaks against an instance being of the prior; empty when nothing does."""
+    if str(facts.get("StudyInstanceUID", "")) != older.study_instance_uid:
+        return "other-study"
+    theirs = patient_of(facts).of(source.issuer_of_patient_id)
+    ours = present.patient.of(source.issuer_of_patient_id)
+    return ours.doubt(theirs, birth_date=priors.require_birth_date)
+
+
+def put(root: Path, draft: Path, scanned: Scanned, syntax: str, modality: str) -> Came:
+    """Put a judged draft in its place."""
+    sha256, final = place.keep(root, draft)
+    return Came(
+        scanned.sop_instance_uid, scanned.sop_class_uid, scanned.series_instance_uid, syntax,
+        modality, sha256, final.stat().st_size,
+    )  # fmt: skip
+
+
+def read(path: Path) -> Dataset:
+    """Read what identity is judged by; empty where it cannot be read."""
+    with suppress(*UNREADABLE), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # pydicom's warnings quote the values they doubt
+        found = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(WANTED))
+        for keyword in WANTED:
+            found.get(keyword)
+        return found
+    return pydicom.FileDataset(BytesIO(), Dataset(), file_meta=pydicom.dataset.FileMetaDataset())
+
+
+def take_arrivals(database: Database, settings: Settings, limit: int = 500) -> int:
+    """Settle what came by C-MOVE for ``listener.prior_ae_title``; gives how many files.
+
+    What nobody asked for is discarded, with an alert: it is a copy of what its sender keeps, and
+    whoever wants a study triaged sends it to the listener's own AE title.
+    """
+    paths = place.arrivals(settings.spool, limit)
+    for path in paths:
+        _arrive(database, settings, path)
+    return len(paths)
+
+
+def _arrive(database: Database, settings: Settings, path: Path) -> None:
+    facts = read(path)
+    meta = getattr(facts, "file_meta", Dataset())
+    sender = str(meta.get("SendingApplicationEntityTitle", "")).strip()[:16]
+    uid = str(facts.get("StudyInstanceUID", ""))
+    with database.begin() as session:
+        row = keep.expected(session, uid, sender)
+        known = None if row is None else (row.id, row.study_id, row.source)
+    source = next((s for s in settings.site.priors.sources if known and s.name == known[2]), None)
+    if known is None or source is None:
+        _discard(database, path, sender, uid)
+        return
+    with database.reading() as session:
+        present = keep.load(session, known[1])
+    older = Older(uid, "", "", present.patient)
+    if why := doubt(settings.site.priors, present, older, source, facts):
+        path.unlink(missing_ok=True)
+        with database.begin() as session:
+            keep.refuse(session, settings.spool, known[0], why)
+        return
+    sha256, final = place.keep(settings.spool, path)
+    came = Came(
+        str(facts.SOPInstanceUID), str(facts.SOPClassUID), str(facts.SeriesInstanceUID),
+        str(meta.get("TransferSyntaxUID", "")), str(facts.get("Modality", "")), sha256,
+        final.stat().st_size,
+    )  # fmt: skip
+    with database.begin() as session:
+        keep.add(session, known[0], came)
+
+
+def _discard(database: Database, path: Path, sender: str, uid: str) -> None:
+    with database.begin() as session:
+        entry = Entry(
+            event=Event.SECURITY_ALERT, kind="prior.unexpected", outcome=SERIOUS, actor=ACTOR,
+            ae_title=sender, object_type="study", object_id=uid,
+        )  # fmt: skip
+        record(session, entry)
+    path.unlink(missing_ok=True)
+    log.get().warning("prior.unexpected")
