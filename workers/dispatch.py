@@ -18,11 +18,14 @@ from triage.errors import ConfigError
 from triage.settings import Settings
 from workers import housekeeping
 from workers.app import TASK, make_app
+from workers.nightly import Nightly
 from workers.tasks import QUEUES, SENDING
 
 BATCH = 200
 NOTE_S = 60.0
 """Between two notes of the audit chain's head outside the database."""
+GRACE_S = 5.0
+"""For nightly work that is under way at the end."""
 
 
 def publish(database: Database, app: Celery, settings: Settings) -> int:
@@ -60,6 +63,7 @@ def serve(database: Database, settings: Settings) -> None:
     pace, broker = settings.site.work, settings.site.broker.url
     app = make_app(broker, pace.wall_limit_s) if broker else None
     log.get().info("dispatcher.ready", broker=bool(broker))
+    nightly = Nightly(database, settings)
     next_keeping = next_note = 0.0
     while not stopping:
         try:
@@ -70,11 +74,13 @@ def serve(database: Database, settings: Settings) -> None:
             if time.monotonic() >= next_note:
                 next_note = time.monotonic() + NOTE_S
                 _note(database, settings)
+                nightly.begin_if_due()
         except SQLAlchemyError as why:
             log.get().warning("database.away", why=type(why).__name__)
             published = 0
         if not published:
             time.sleep(pace.poll_s)
+    nightly.join(GRACE_S)
     _close(database, settings)
 
 

@@ -1,5 +1,6 @@
 """What becomes of a document on its way: claimed, answered, written down, and the study's move."""
 
+import hashlib
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
@@ -22,6 +23,7 @@ from triage.record.rows import document_of
 
 LOOK_AGAIN: Final = timedelta(seconds=60)
 """Between two looks at a study whose documents are on their way: each settles it by itself."""
+CORRUPT: Final = "the stored report is not what was built"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +38,8 @@ class Errand:
     """How often the destination was away since the document was queued."""
     in_doubt: bool = False
     """An earlier sending began and its answer is not known."""
+    corrupt: bool = False
+    """Its bytes are no longer those that were built: it must not be sent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +71,9 @@ def claim_errand(
     row = outbox.claim(session, whose & outbox.TO_SEND, owner=owner, lease=lease)
     if row is None:
         return None
+    corrupt = hashlib.sha256(row.content).hexdigest() != row.sha256
     errand = Errand(
-        row.id, row.fence, row.destination, document_of(row), row.tries, in_doubt=row.in_doubt
+        row.id, row.fence, row.destination, document_of(row), row.tries, row.in_doubt, corrupt
     )
     row.attempts += 1
     row.in_doubt = True
@@ -166,7 +171,10 @@ def _delivered(session: Session, study: StudyRow, actor: str) -> None:
 
 def _undelivered(session: Session, study: StudyRow, dead: OutboxRow, actor: str) -> None:
     """Fail the study, visibly; its finding stays as it is."""
-    reason = Reason("refused" if dead.state == REFUSED else "gave-up", dead.last_error or "")
+    code = "refused" if dead.state == REFUSED else "gave-up"
+    if dead.last_error == CORRUPT:
+        code = "corrupt"
+    reason = Reason(code, dead.last_error or "")
     study.reason_code, study.reason_detail = reason.code, reason.sentence
     session.flush()
     entry = Entry(

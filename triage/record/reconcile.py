@@ -1,0 +1,238 @@
+"""The nightly sum: received = analysed + excluded + quarantined + still open, and files = rows.
+
+What is on disk is compared with the index, folder by folder, so that memory does not grow with the
+spool.
+"""
+
+import json
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Final
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from db.audit import SERIOUS, SUCCESS, Entry, Event, record
+from db.custody import CustodyRow, ReconciliationRow
+from db.engine import Database, now
+from db.states import FINAL, StudyState
+from db.tables import InstanceRow, QuarantineRow, StudyRow
+from triage.spool import FOLDERS, stored_path
+
+STUCK: Final = timedelta(days=1)
+"""Whose study has not come to rest for this long is missing, not on its way."""
+WAITING_S: Final = 3600.0
+"""A file that the ingestor has not taken for this long."""
+AT_ONCE: Final = 200_000
+"""Rows compared at once."""
+AT_REST: Final = (StudyState.DELIVERED, StudyState.REJECTED)
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One way in which the sum does not come out."""
+
+    code: str
+    words: str
+    count: int
+    example: str
+    """A digest or a study's number: internal ids only."""
+
+
+class Tally:
+    """Differences under way: how many of each kind, and the first example."""
+
+    def __init__(self) -> None:
+        self._found: dict[str, Difference] = {}
+
+    def add(self, code: str, example: str) -> None:
+        """Count one."""
+        count = self._found[code].count if code in self._found else 0
+        first = self._found[code].example if count else example
+        self._found[code] = Difference(code, WORDS[code], count + 1, first)
+
+    @property
+    def found(self) -> list[Difference]:
+        """Give what was counted."""
+        return sorted(self._found.values(), key=lambda one: one.code)
+
+
+WORDS: Final = {
+    "no-row": "stored files that the index does not know: run `triage rebuild-index`",
+    "no-file": "indexed instances whose file is gone: restore the spool from its backup",
+    "no-fate": "instances of studies at rest of which nothing says what became of them",
+    "stuck": "instances whose study has not come to rest for a day",
+    "not-indexed": "received files that the ingestor has not taken for an hour",
+    "no-custody": "instances without a row of custody: run `triage rebuild-index`",
+    "no-quarantine": "quarantined files that are gone: restore the spool from its backup",
+}
+
+
+def reconcile(database: Database, spool: Path, *, actor: str) -> ReconciliationRow:
+    """Compare everything once, keep the sum, and raise or clear the alert, audited."""
+    tally = Tally()
+    for folders in _parts(database):
+        _compare(database, spool, folders, tally)
+    _look_at_waiting(spool, tally)
+    with database.begin() as session:
+        _look_at_rows(session, spool, tally)
+        before = latest(session)
+        row = _sum(session, tally.found)
+        session.add(row)
+        session.flush()
+        _audit(session, row, actor, was_balanced=before is None or before.balanced)
+    return row
+
+
+def latest(session: Session) -> ReconciliationRow | None:
+    """Give the latest sum."""
+    wanted = select(ReconciliationRow).order_by(ReconciliationRow.id.desc()).limit(1)
+    return session.scalar(wanted)
+
+
+def differences(row: ReconciliationRow) -> list[Difference]:
+    """Give what a sum found, as nouns."""
+    return [Difference(**one) for one in json.loads(row.differences)]
+
+
+def _parts(database: Database) -> list[tuple[str, ...]]:
+    """Give the store's folders in parts of bounded size, by how many rows there are."""
+    with database.reading() as session:
+        count = session.scalar(select(func.count()).select_from(InstanceRow)) or 0
+    size = max(1, len(FOLDERS) // max(1, -(-count // AT_ONCE)))
+    return [FOLDERS[start : start + size] for start in range(0, len(FOLDERS), size)]
+
+
+def _compare(database: Database, spool: Path, folders: tuple[str, ...], tally: Tally) -> None:
+    """Compare a part of the store with the rows whose digests begin alike."""
+    first, last = folders[0], f"{folders[-1]}g"
+    with database.reading() as session:
+        rows = session.execute(
+            select(InstanceRow.sha256, InstanceRow.study_id, CustodyRow.purged_at)
+            .outerjoin(CustodyRow, CustodyRow.instance_id == InstanceRow.id)
+            .where(InstanceRow.sha256 >= first, InstanceRow.sha256 < last)
+        ).all()
+        quarantined = session.scalars(
+            select(QuarantineRow.sha256)
+            .where(QuarantineRow.sha256 >= first, QuarantineRow.sha256 < last)
+        ).all()  # fmt: skip
+    # The files after the rows: what came in between has a file, and its row is looked for again.
+    files = {name.removesuffix(".dcm") for one in folders for name in _names(spool / "store" / one)}
+    known = {row.sha256 for row in rows} | set(quarantined)
+    for row in rows:
+        is_missing = row.purged_at is None and row.sha256 not in files
+        if is_missing and not _just_purged(database, row.sha256):
+            tally.add("no-file", f"study {row.study_id}")
+    for sha256 in sorted(files - known):
+        if _is_alone(stored_path(spool, sha256)) and not _just_indexed(database, sha256):
+            tally.add("no-row", sha256[:12])
+
+
+def _just_indexed(database: Database, sha256: str) -> bool:
+    with database.reading() as session:
+        found = select(InstanceRow.id).where(InstanceRow.sha256 == sha256).limit(1)
+        late = select(QuarantineRow.id).where(QuarantineRow.sha256 == sha256).limit(1)
+        return session.scalar(found) is not None or session.scalar(late) is not None
+
+
+def _just_purged(database: Database, sha256: str) -> bool:
+    with database.reading() as session:
+        purged = (
+            select(CustodyRow.purged_at)
+            .join(InstanceRow, InstanceRow.id == CustodyRow.instance_id)
+            .where(InstanceRow.sha256 == sha256, CustodyRow.purged_at.is_not(None))
+        )
+        return session.scalar(purged.limit(1)) is not None
+
+
+def _is_alone(path: Path) -> bool:
+    """Tell whether a stored file has no other name: one on its way into the index has."""
+    try:
+        return path.stat().st_nlink == 1
+    except FileNotFoundError:
+        return False
+
+
+def _names(folder: Path) -> Iterator[str]:
+    with os.scandir(folder) as entries:
+        yield from (entry.name for entry in entries)
+
+
+def _look_at_waiting(spool: Path, tally: Tally) -> None:
+    oldest = time.time() - WAITING_S
+    for folder in FOLDERS:
+        for path in (spool / "in" / folder).iterdir():
+            try:
+                if path.stat().st_mtime < oldest:
+                    tally.add("not-indexed", path.stem[:12])
+            except FileNotFoundError:
+                continue
+
+
+def _look_at_rows(session: Session, spool: Path, tally: Tally) -> None:
+    at = now(session)
+    working = StudyRow.state.not_in(FINAL) & (StudyRow.last_instance_at < at - STUCK)
+    for code, which in (("no-fate", StudyRow.state.in_(AT_REST)), ("stuck", working)):
+        rows = session.execute(
+            select(StudyRow.id)
+            .join(InstanceRow, InstanceRow.study_id == StudyRow.id)
+            .join(CustodyRow, CustodyRow.instance_id == InstanceRow.id)
+            .where(CustodyRow.fate == "open", which)
+        )
+        for (number,) in rows:
+            tally.add(code, f"study {number}")
+    bare = session.scalars(
+        select(InstanceRow.study_id)
+        .outerjoin(CustodyRow, CustodyRow.instance_id == InstanceRow.id)
+        .where(CustodyRow.instance_id.is_(None))
+    )
+    for number in bare:
+        tally.add("no-custody", f"study {number}")
+    for sha256 in session.scalars(select(QuarantineRow.sha256)):
+        if not (spool / "quarantine" / f"{sha256}.dcm").exists():
+            tally.add("no-quarantine", sha256[:12])
+
+
+def _sum(session: Session, found: list[Difference]) -> ReconciliationRow:
+    counts: dict[str, int] = dict(
+        session.execute(
+            select(CustodyRow.fate, func.count()).group_by(CustodyRow.fate)
+        ).tuples().all()
+    )  # fmt: skip
+    quarantined = session.scalar(select(func.count()).select_from(QuarantineRow)) or 0
+    oldest: datetime | None = session.scalar(
+        select(func.min(InstanceRow.received_at))
+        .join(CustodyRow, CustodyRow.instance_id == InstanceRow.id)
+        .where(CustodyRow.fate == "open")
+    )
+    indexed = session.scalar(select(func.count()).select_from(InstanceRow)) or 0
+    return ReconciliationRow(
+        at=now(session),
+        received=indexed + quarantined,
+        analysed=counts.get("analysed", 0),
+        excluded=counts.get("excluded", 0),
+        quarantined=quarantined,
+        still_open=counts.get("open", 0),
+        unrecorded=counts.get("unrecorded", 0),
+        oldest_open_at=oldest,
+        balanced=not found,
+        differences=json.dumps([asdict(one) for one in found]),
+    )
+
+
+def _audit(session: Session, row: ReconciliationRow, actor: str, *, was_balanced: bool) -> None:
+    """Tell the trail of every difference, and once that they are gone."""
+    if row.balanced and was_balanced:
+        return
+    detail = {one.code: one.count for one in differences(row)}
+    entry = Entry(
+        event=Event.PROCEDURE_RECORD if row.balanced else Event.SECURITY_ALERT,
+        kind="custody.balanced" if row.balanced else "custody.difference",
+        outcome=SUCCESS if row.balanced else SERIOUS, actor=actor, object_type="spool",
+        detail=detail | {"received": row.received},
+    )  # fmt: skip
+    record(session, entry)

@@ -1,0 +1,79 @@
+"""Once a day: reconcile what was received with what became of it, then delete what is due."""
+
+import threading
+from datetime import UTC, datetime, timedelta
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from db.engine import Database, now
+from triage import log
+from triage.record import purge, reconcile
+from triage.settings import Settings
+
+ACTOR = "nightly"
+
+
+class Nightly:
+    """The nightly work, in a thread of its own: publishing and leases do not wait for it."""
+
+    def __init__(self, database: Database, settings: Settings) -> None:
+        self._database = database
+        self._settings = settings
+        self._thread: threading.Thread | None = None
+
+    def begin_if_due(self) -> bool:
+        """Start where the last one was before today's hour; tells whether."""
+        if self._thread is not None and self._thread.is_alive():
+            return False
+        if not is_due(self._database, self._settings):
+            return False
+        self._thread = threading.Thread(target=self._run, name="nightly", daemon=True)
+        self._thread.start()
+        return True
+
+    def join(self, timeout_s: float) -> None:
+        """Wait for it; what is cut off is done by the next one."""
+        if self._thread is not None:
+            self._thread.join(timeout_s)
+
+    def _run(self) -> None:
+        try:
+            work(self._database, self._settings)
+        except (SQLAlchemyError, OSError) as why:
+            log.get().error("nightly.failed", why=type(why).__name__)
+
+
+def is_due(database: Database, settings: Settings) -> bool:
+    """Tell whether nothing was reconciled since the last time the site's hour struck."""
+    with database.reading() as session:
+        last = reconcile.latest(session)
+        at = now(session)
+    return last is None or last.at < struck(at, settings.site.retention.nightly_hour_utc)
+
+
+def struck(at: datetime, hour: int) -> datetime:
+    """Give when an hour of the day (UTC) last struck."""
+    today = at.astimezone(UTC).replace(hour=hour, minute=0, second=0, microsecond=0)
+    return today if today <= at else today - timedelta(days=1)
+
+
+def work(database: Database, settings: Settings) -> None:
+    """Do it now. Each part is harmless when another process does it too."""
+    rules = settings.site.retention
+    places = purge.Places(settings.spool, settings.results)
+    if not places.spool.is_dir():
+        return  # nothing was ever received here
+    gone = purge.purge(database, places, rules, actor=ACTOR)
+    if gone:
+        log.get().info("nightly.purged", studies=len(gone), instances=_instances(gone))
+    row = reconcile.reconcile(database, places.spool, actor=ACTOR)
+    say = log.get().info if row.balanced else log.get().error
+    say(
+        "nightly.reconciled", received=row.received, analysed=row.analysed, excluded=row.excluded,
+        quarantined=row.quarantined, still_open=row.still_open,
+        differences={one.code: one.count for one in reconcile.differences(row)},
+    )  # fmt: skip
+
+
+def _instances(gone: list[purge.Candidate]) -> int:
+    return sum(one.instances for one in gone)
