@@ -14,6 +14,7 @@ from triage.commands.conformance import conformance
 from triage.commands.dicomweb import app as dicomweb_app
 from triage.commands.doors_audit import app as audit_app
 from triage.commands.feedback import app as feedback_app
+from triage.commands.priors import app as priors_app
 from triage.commands.study_text import study_text
 from triage.commands.ups import app as ups_app
 from triage.errors import TriageError
@@ -38,6 +39,7 @@ for name, part in (
     ("ups", ups_app),
     ("feedback", feedback_app),
     ("dicomweb", dicomweb_app),
+    ("priors", priors_app),
 ):
     app.add_typer(part, name=name)
 doors_delivery.add_to(app, queue_app)

@@ -44,6 +44,8 @@ def by_setting(settings: Settings) -> list[Program]:
         found.append(Program("ups-work", ("triage", "ups", "work")))
     if settings.site.dicomweb.server.enabled:
         found.append(Program("dicomweb", ("triage", "dicomweb", "serve")))
+    if settings.site.priors.sources or settings.site.listener.prior_ae_title:
+        found.append(Program("priors", ("triage", "priors", "work")))
     return found
 
 

@@ -13,6 +13,7 @@ from db.listing import Clock, Listing, Order
 from db.tables import StudyRow
 from triage.deliver.meanings import label, meaning
 from triage.errors import REASONS
+from triage.priors import keep as priors
 from triage.worklist import context, deliveries, feedback, said, view
 from triage.worklist.asked import Asked, asked, read, slug
 
@@ -80,6 +81,7 @@ def study(request: Request, study_id: StudyId, wanted: Wanted) -> Response:
         clock = here.clock(now(session))
         worklist = wanted.first().worklist(clock)
         before, behind = worklist.neighbours(session, detail.study)
+        older = priors.of_study(session, study_id)
         words = said.panel(session, detail, context.viewer(request))
         context.audit_access(session, request, "study.seen", detail.study.study_instance_uid)
     current = [one for one in detail.reports if one.generation == detail.study.generation]
@@ -94,6 +96,7 @@ def study(request: Request, study_id: StudyId, wanted: Wanted) -> Response:
         "clock": clock,
         "wanted": wanted.first(),
         "words": words,
+        "priors": older,
         "reason_choices": feedback.CHOICES,
         "withdraw_choices": deliveries.CHOICES if deliveries.may_withdraw(request) else (),
         "may_resend": deliveries.may_resend(request),
