@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import pydicom
-from pydicom.datadict import tag_for_keyword
 from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
 
 from triage.errors import Broken, Held, TryAgain
 from triage.finding import Assessment
+from triage.outputs.glance import IDENTITY, PLACE, Glance, glance
 from triage.outputs.tidy import OPTIONAL, ORDER, TYPE_2, is_value, plain, quiet, tidied
 from triage.study import InstanceRef, Study
 
@@ -25,11 +25,9 @@ _SAME: Final = (
     "PatientID", "PatientName", "PatientBirthDate", "PatientSex", "StudyID", "AccessionNumber",
 )  # fmt: skip
 """In what all instances of a study must agree, as far as they say anything."""
-_IDENTITY: Final = tuple(
-    tag
-    for keyword in ("SpecificCharacterSet", "StudyInstanceUID", *TYPE_2, *OPTIONAL, *ORDER)
-    if (tag := tag_for_keyword(keyword)) is not None
-)
+_SOP_INSTANCE_UID: Final = 0x00080018
+_TAGS: Final = (*TYPE_2, *OPTIONAL, *ORDER, *_PLACE)
+_ANOTHER: Final = "A stored file holds another instance than it should"
 _UNREADABLE: Final = (
     InvalidDicomError, EOFError, ValueError, TypeError, KeyError, AttributeError,
     NotImplementedError, OverflowError, LookupError, struct.error, RecursionError,
@@ -75,15 +73,13 @@ def read(assessment: Assessment) -> Source:
     study = assessment.study
     refs = referenced(assessment)
     strict = bool(assessment.detections)
-    tags = [*TYPE_2, *OPTIONAL, *ORDER, *_PLACE]
-    headers = [one for ref in refs if (one := header_of(ref, tags, strict=strict)) is not None]
-    if not headers:
+    distinct: dict[Any, Dataset] = {}
+    places = [one for ref in refs if (one := _seen(ref, distinct, strict=strict)) is not None]
+    if not places:
         raise Broken(code="unparsable", detail="No instance of the study has a readable header")
-    distinct = _distinct(headers)
-    _same_patient(distinct, study)
-    return Source(
-        tidied(distinct), study.ref.study_instance_uid, tuple(_place(header) for header in headers)
-    )
+    headers = list(distinct.values())
+    _same_patient(headers, study)
+    return Source(tidied(headers), study.ref.study_instance_uid, tuple(places))
 
 
 def referenced(assessment: Assessment) -> tuple[InstanceRef, ...]:
@@ -128,20 +124,44 @@ def header_of(
         msg = f"reading a header failed: {why.strerror}"
         raise TryAgain(msg) from None
     if not same:
-        raise Broken(code="corrupt", detail="A stored file holds another instance than it should")
+        raise Broken(code="corrupt", detail=_ANOTHER)
     return header
 
 
-def _distinct(headers: Sequence[Dataset]) -> list[Dataset]:
-    """Keep one header of those whose identity is the same bytes: hundreds of slices are one."""
-    kept: dict[Any, Dataset] = {}
-    for header in headers:
-        kept.setdefault((header.original_encoding, *_raw(header)), header)
-    return list(kept.values())
+def _seen(ref: InstanceRef, distinct: dict[Any, Dataset], *, strict: bool) -> Place | None:
+    """Give an instance's place, and keep its header if no other says the same of whose it is.
+
+    Hundreds of slices say the same in the same bytes; one of them is read whole.
+    """
+    short = glance(ref.path)
+    if short is not None and short.identity in distinct:
+        if short.text(_SOP_INSTANCE_UID) != ref.sop_instance_uid:
+            raise Broken(code="corrupt", detail=_ANOTHER)
+        return _place_of(short)
+    header = header_of(ref, _TAGS, strict=strict)
+    if header is None:
+        return None
+    if short is not None:
+        distinct[short.identity] = header
+    else:
+        distinct.setdefault((header.original_encoding, *_raw(header)), header)
+    return _place(header)
+
+
+def _place_of(short: Glance) -> Place:
+    sop_class, instance, series, modality, rows, columns = PLACE
+    return Place(
+        sop_class_uid=short.text(sop_class),
+        sop_instance_uid=short.text(instance),
+        series_instance_uid=short.text(series),
+        modality=short.text(modality),
+        rows=short.number(rows),
+        columns=short.number(columns),
+    )
 
 
 def _raw(header: Dataset) -> list[Any]:
-    elements = [header.get_item(tag) for tag in _IDENTITY if tag in header]
+    elements = [header.get_item(tag) for tag in IDENTITY if tag in header]
     return [(one.tag, one.value if one.is_raw else repr(one.value)) for one in elements]
 
 

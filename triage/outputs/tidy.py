@@ -85,6 +85,8 @@ def plain(header: Dataset, keyword: str) -> str:
 
 def printable(text: str) -> str:
     """Drop what cannot be printed and the padding."""
+    if text.isprintable():
+        return text.strip()
     return "".join(one for one in text if one.isprintable()).strip()
 
 

@@ -1,0 +1,161 @@
+"""A glance says what the full reader says, or nothing."""
+
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import pydicom
+import pytest
+from pydicom.dataset import Dataset, FileDataset
+from pydicom.uid import (
+    UID,
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+)
+
+from tests.triage import files
+from tests.triage.files import write
+from tests.triage.outputs import received, studies
+from triage.errors import Broken, Held
+from triage.outputs import source
+from triage.outputs.glance import PLACE, Glance, glance
+from triage.outputs.tidy import plain, quiet
+from triage.study import InstanceRef
+
+PIXELS = np.zeros((8, 8), np.uint16)
+KEYWORDS = ("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "Modality")
+
+
+def image(modality: str, number: int = 1) -> FileDataset:
+    return files.image(modality, PIXELS, number=number)
+
+
+def read(path: Path) -> Dataset:
+    return pydicom.dcmread(path, stop_before_pixels=True)
+
+
+def agrees(short: Glance, header: Dataset) -> bool:
+    words = [plain(header, keyword) for keyword in KEYWORDS]
+    numbers = [int(header.get(keyword) or 0) for keyword in ("Rows", "Columns")]
+    return words == [short.text(tag) for tag in PLACE[:4]] and numbers == [
+        short.number(tag) for tag in PLACE[4:]
+    ]
+
+
+def nested(header: Dataset, *, undefined: bool) -> None:
+    """Hide another patient where a careless reader would find him."""
+    inner, outer = Dataset(), Dataset()
+    inner.PatientID, inner.PatientName = "SOMEONE-ELSE", "Else^Someone"
+    inner.RequestedProcedureID = "7"
+    outer.PatientID = "NOBODY"
+    outer.ReferencedRequestSequence = [inner]
+    header.OtherPatientIDsSequence = [outer, inner]
+    header.RequestAttributesSequence = [inner]
+    for sequence in (header["OtherPatientIDsSequence"], outer["ReferencedRequestSequence"]):
+        sequence.is_undefined_length = undefined
+    for item in (inner, outer):
+        item.is_undefined_length_sequence_item = undefined
+
+
+@pytest.mark.parametrize("undefined", [False, True])
+@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
+def test_it_passes_over_what_is_nested(tmp_path: Path, syntax: UID, *, undefined: bool) -> None:
+    header = image("DX")
+    nested(header, undefined=undefined)
+    path = write(header, tmp_path / "one.dcm")
+    made = pydicom.dcmread(path)
+    made.file_meta.TransferSyntaxUID = syntax
+    made.save_as(path, implicit_vr=syntax == ImplicitVRLittleEndian, little_endian=True)
+    short = glance(path)
+    assert short is not None
+    assert agrees(short, read(path))
+    assert b"SOMEONE-ELSE" not in {value.strip(b"\0 ") for value in short.values.values()}
+    assert str(made.PatientID).encode() in {value.strip() for value in short.values.values()}
+
+
+@pytest.mark.skipif(not received.listed(), reason="no shared test data")
+@pytest.mark.filterwarnings("ignore::UserWarning:pydicom.*")
+def test_it_agrees_with_the_full_reader_on_files_of_scanners() -> None:
+    seen = 0
+    for paths in received.listed().values():
+        with quiet():
+            header, short = read(paths[0]), glance(paths[0])
+            assert short is None or agrees(short, header), paths[0].name
+        seen += short is not None
+    assert seen > 40
+
+
+def test_it_tells_patients_apart_by_any_element_of_identity(tmp_path: Path) -> None:
+    first = image("DX")
+    alike = glance(write(first, tmp_path / "0.dcm"))
+    assert alike is not None
+    for number, keyword in enumerate(
+        ("PatientID", "PatientName", "PatientBirthDate", "AccessionNumber", "StudyID")
+    ):
+        other = image("DX")
+        setattr(other, keyword, "19010101" if keyword.endswith("Date") else "OTHER")
+        short = glance(write(other, tmp_path / f"{number + 1}.dcm"))
+        assert short is not None
+        assert short.identity != alike.identity, keyword
+
+
+def test_it_says_nothing_of_what_it_does_not_understand(tmp_path: Path) -> None:
+    path = write(image("DX"), tmp_path / "whole.dcm")
+    content = path.read_bytes()
+    odd = tmp_path / "odd.dcm"
+    for cut in (0, 60, 133, 150, 400, 700):
+        odd.write_bytes(content[:cut])
+        assert glance(odd) is None
+    deflated = pydicom.dcmread(path)
+    deflated.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+    buffer = BytesIO()
+    deflated.save_as(buffer)
+    odd.write_bytes(buffer.getvalue())
+    assert glance(odd) is None
+    assert glance(tmp_path / "absent.dcm") is None
+
+
+class TestASourceReadByGlances:
+    def paths(self, folder: Path, **last: str) -> list[Path]:
+        found = []
+        for number in range(4):
+            one = image("CT", number)
+            for keyword, value in (last if number == 3 else {}).items():
+                setattr(one, keyword, value)
+            found.append(write(one, folder / f"{number}.dcm"))
+        return found
+
+    def test_every_instance_has_its_place(self, tmp_path: Path) -> None:
+        paths = self.paths(tmp_path)
+        made = source.read(studies.assessed(paths))
+        assert [one.sop_instance_uid for one in made.evidence] == [
+            str(read(path).SOPInstanceUID) for path in paths
+        ]
+        assert len({one.rows for one in made.evidence}) == 1
+
+    def test_the_last_slice_of_another_patient_holds_the_study(self, tmp_path: Path) -> None:
+        with pytest.raises(Held):
+            source.read(studies.assessed(self.paths(tmp_path, PatientName="Else^Someone")))
+
+    def test_a_file_that_became_another_instance_is_found(self, tmp_path: Path) -> None:
+        paths = self.paths(tmp_path)
+        assessment = studies.assessed(paths)
+        paths[2].write_bytes(paths[3].read_bytes())
+        with pytest.raises(Broken, match="another instance"):
+            source.read(assessment)
+
+    def test_a_file_that_is_gone_is_found(self, tmp_path: Path) -> None:
+        paths = self.paths(tmp_path)
+        assessment = studies.assessed(paths)
+        paths[2].unlink()
+        with pytest.raises(Broken, match="missing"):
+            source.read(assessment)
+
+
+def test_a_reference_is_all_that_a_header_needs(tmp_path: Path) -> None:
+    path = write(image("DX"), tmp_path / "one.dcm")
+    uid = str(read(path).SOPInstanceUID)
+    found = source.header_of(InstanceRef(uid, "", path))
+    assert found is not None
+    assert found.SOPInstanceUID == uid

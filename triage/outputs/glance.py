@@ -1,0 +1,160 @@
+"""A glance at a stored file: the few elements that every image of a study is asked for.
+
+A CT series has hundreds of files, alike but for their UIDs, and reading each one whole takes most
+of the time that a report takes. Where a file is laid out as nearly all are, its elements are found
+by their lengths alone; of any other this says nothing, and the full reader is asked.
+"""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from struct import Struct, error
+from typing import Final
+
+from pydicom.datadict import tag_for_keyword
+
+from triage.outputs.tidy import OPTIONAL, ORDER, TYPE_2, printable
+
+PREFIX_BYTES: Final = 16_384
+"""Of a file; what is wanted lies in front of the pixels, mostly within four thousand bytes."""
+MAX_DEPTH: Final = 16
+_PREAMBLE: Final = 128
+_UNDEFINED: Final = 0xFFFFFFFF
+_ITEM, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE0DD
+_END_OF_ITEM: Final = (0xFFFE, 0xE00D)
+_TRANSFER_SYNTAX: Final = 0x00020010
+_IMPLICIT: Final = b"1.2.840.10008.1.2"
+_OTHERWISE: Final = frozenset({b"1.2.840.10008.1.2.2", b"1.2.840.10008.1.2.1.99"})
+"""Big endian, deflated."""
+_LONG: Final = frozenset(b"OB OD OF OL OV OW SQ SV UC UN UR UT UV".split())
+_SHORT: Final = frozenset(b"AE AS AT CS DA DS DT FD FL IS LO LT PN SH SL SS ST TM UI UL US".split())
+_tag_of = Struct("<HH").unpack_from
+_short_length = Struct("<H").unpack_from
+_length = Struct("<I").unpack_from
+_header = Struct("<HHI").unpack_from
+
+
+def _tags(*keywords: str) -> tuple[int, ...]:
+    return tuple(tag for one in keywords if (tag := tag_for_keyword(one)) is not None)
+
+
+IDENTITY: Final = _tags("SpecificCharacterSet", "StudyInstanceUID", *TYPE_2, *OPTIONAL, *ORDER)
+"""Whose a study is: files in which these are the same bytes say the same."""
+PLACE: Final = _tags(
+    "SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "Modality", "Rows", "Columns"
+)
+_WANTED: Final = frozenset({*IDENTITY, *PLACE})
+_LAST: Final = max(_WANTED)
+
+
+class _OddError(Exception):
+    """Only a full reader can tell."""
+
+
+@dataclass(frozen=True, slots=True)
+class Glance:
+    """What stands in a file, as bytes."""
+
+    identity: tuple[bytes | None, ...]
+    """The elements of ``IDENTITY``, None where absent, and how they are encoded."""
+    values: dict[int, bytes]
+
+    def text(self, tag: int) -> str:
+        """Give a value of the default repertoire, without its padding."""
+        return printable(self.values.get(tag, b"").rstrip(b"\0 ").decode("latin-1"))
+
+    def number(self, tag: int) -> int:
+        """Give a value of two bytes; 0 where there is none."""
+        value = self.values.get(tag, b"")
+        return int(_short_length(value)[0]) if len(value) == 2 else 0
+
+
+def glance(path: Path) -> Glance | None:
+    """Give what a file says of itself; None where it takes the full reader to tell."""
+    try:
+        file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        data = os.read(file, PREFIX_BYTES)
+    except OSError:
+        return None
+    finally:
+        os.close(file)
+    try:
+        return _glance(data)
+    except (_OddError, error, IndexError):
+        return None
+
+
+def _glance(data: bytes) -> Glance:
+    if data[_PREAMBLE : _PREAMBLE + 4] != b"DICM":
+        raise _OddError
+    at = _PREAMBLE + 4
+    if _header(data, at)[:2] != (2, 0):
+        raise _OddError
+    start = at + 12 + _length(data, at + 8)[0]
+    meta = _elements(data, at, start, explicit=True)
+    syntax = meta.get(_TRANSFER_SYNTAX, b"").strip(b"\0 ")
+    if not syntax or syntax in _OTHERWISE:
+        raise _OddError
+    explicit = syntax != _IMPLICIT
+    values = _elements(data, start, len(data), explicit=explicit)
+    return Glance((syntax if not explicit else b"", *map(values.get, IDENTITY)), values)
+
+
+def _elements(data: bytes, at: int, end: int, *, explicit: bool) -> dict[int, bytes]:
+    """Give the wanted values of the top level; they must come in order."""
+    found: dict[int, bytes] = {}
+    before = -1
+    while at < end:
+        group, element = _tag_of(data, at)
+        tag = group << 16 | element
+        if tag > _LAST:
+            return found
+        if tag <= before:
+            raise _OddError
+        value, after = _value(data, at, explicit=explicit, depth=0)
+        if after > len(data):
+            raise _OddError
+        if tag in _WANTED or tag == _TRANSFER_SYNTAX:
+            found[tag] = data[value:after]
+        before, at = tag, after
+    if end == len(data) and before < _LAST:
+        raise _OddError  # the prefix ended first
+    return found
+
+
+def _value(data: bytes, at: int, *, explicit: bool, depth: int) -> tuple[int, int]:
+    """Give where an element's value begins and what comes after it."""
+    vr = data[at + 4 : at + 6]
+    if not explicit:
+        start, length = at + 8, _length(data, at + 4)[0]
+    elif vr in _SHORT:
+        start, length = at + 8, _short_length(data, at + 6)[0]
+    elif vr in _LONG:
+        start, length = at + 12, _length(data, at + 8)[0]
+    else:
+        raise _OddError
+    if length != _UNDEFINED:
+        return start, start + length
+    if depth == MAX_DEPTH or (explicit and vr != b"SQ"):
+        raise _OddError
+    return start, _past(data, start, explicit=explicit, depth=depth + 1)
+
+
+def _past(data: bytes, at: int, *, explicit: bool, depth: int) -> int:
+    """Give where a sequence without a length ends."""
+    while True:
+        group, element, length = _header(data, at)
+        tag, at = group << 16 | element, at + 8
+        if tag == _SEQUENCE_END:
+            return at
+        if tag != _ITEM:
+            raise _OddError
+        if length != _UNDEFINED:
+            at += length
+            continue
+        while _tag_of(data, at) != _END_OF_ITEM:
+            at = _value(data, at, explicit=explicit, depth=depth)[1]
+        at += 8
