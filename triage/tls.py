@@ -242,8 +242,8 @@ def fingerprint(certificate: bytes | None) -> str:
     return hashlib.sha256(certificate).hexdigest() if certificate else ""
 
 
-def days_left(path: Path, now: datetime) -> int:
-    """Give for how many whole days a PEM file's first certificate holds; below 0 it has expired.
+def expiry(path: Path) -> datetime:
+    """Give when a PEM file's first certificate ends.
 
     Raises:
         ConfigError: it holds none, or cannot be read.
@@ -255,7 +255,7 @@ def days_left(path: Path, now: datetime) -> int:
     except (OSError, ValueError):
         msg = f"{path} holds no readable certificate; run `triage tls check`"
         raise ConfigError(msg) from None
-    return (first.not_valid_after_utc - now).days
+    return first.not_valid_after_utc
 
 
 def reason(why: Exception) -> str:

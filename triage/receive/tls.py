@@ -5,12 +5,13 @@ import ssl
 import time
 from contextlib import suppress
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from triage import log
 from triage.errors import ConfigError
 from triage.spool import Journal
-from triage.tls import WARN_DAYS, TlsPort, days_left, fingerprint, server_context
+from triage.tls import WARN_DAYS, TlsPort, expiry, fingerprint, server_context
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer, WriteableBuffer
@@ -87,6 +88,7 @@ class Gate:
         """
         self._of = of
         self._journal = journal
+        self._until = datetime.now(UTC)
         self._warn_at = 0.0
         self._stamps = self._look()
         self._context = self._read()
@@ -114,21 +116,18 @@ class Gate:
     def _read(self) -> ssl.SSLContext:
         context = server_context(self._of)
         context.sslsocket_class = Secured
-        if self._days_left() < 0:
+        until = expiry(self._of.certificate_file or Path())
+        if until < datetime.now(UTC):
             msg = f"{self._of.certificate_file}: the certificate has expired; {FIX}"
             raise ConfigError(msg)
-        self._warn_at = 0.0
+        self._until, self._warn_at = until, 0.0
         return context
 
     def _warn(self) -> None:
-        left = self._days_left()
+        left = (self._until - datetime.now(UTC)).days
         if left < WARN_DAYS:
             self._journal.note("tls.expired" if left < 0 else "tls.expires-soon")
             log.get().warning("tls.expires", days_left=left, fix=FIX)
-
-    def _days_left(self) -> int:
-        path = self._of.certificate_file
-        return days_left(path, datetime.now(UTC)) if path else -1
 
     def _look(self) -> list[tuple[int, int]]:
         stamps = []
