@@ -107,8 +107,6 @@ class SourceCountRow(Base):
     """Instances at the source."""
     held: Mapped[int | None]
     """Instances here when the answer came."""
-    fence: Mapped[int] = mapped_column(default=0)
-    """The study's when the answer came: an arrival since makes it an old answer."""
     agreed: Mapped[int] = mapped_column(default=0)
     """Answers in a row that were equal to what is here."""
     tries: Mapped[int] = mapped_column(default=0)

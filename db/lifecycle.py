@@ -14,6 +14,7 @@ from sqlalchemy import CursorResult, Update, or_, select, update
 from sqlalchemy.orm import Session
 
 from db.engine import now
+from db.evidence import UrgencyRow
 from db.states import ARROWS, FINAL, StudyState
 from db.tables import StudyRow, TransitionRow
 
@@ -69,17 +70,32 @@ def claim(
 def due(
     session: Session, states: Collection[StudyState], *, limit: int, max_attempts: int
 ) -> list[tuple[int, StudyState]]:
-    """Give the studies waiting to be claimed, urgent first, then the longest due."""
+    """Give the studies waiting to be claimed, urgent first, then the longest due.
+
+    An urgent study has a head start over the others and no more: one that has waited for longer
+    than that goes before it.
+    """
     at = now(session)
-    rows = session.execute(
-        select(StudyRow.id, StudyRow.state)
+    waiting = (
+        select(StudyRow.id, StudyRow.state, StudyRow.priority, StudyRow.due_at)
         .where(StudyRow.state.in_(states), StudyRow.due_at <= at)
         .where(or_(StudyRow.leased_until.is_(None), StudyRow.leased_until <= at))
         .where(StudyRow.attempts < max_attempts)
         .order_by(StudyRow.priority.desc(), StudyRow.due_at)
         .limit(limit)
     )
-    return [(study_id, StudyState(state)) for study_id, state in rows]
+    found = {row.id: row for row in session.execute(waiting)}
+    urgent = waiting.add_columns(UrgencyRow.head_start_s).join(
+        UrgencyRow, UrgencyRow.study_id == StudyRow.id
+    )
+    starts: dict[int, int] = {}
+    for row in session.execute(urgent):
+        found[row.id], starts[row.id] = row, row.head_start_s
+    first = sorted(
+        found.values(),
+        key=lambda row: (-row.priority, row.due_at - timedelta(seconds=starts.get(row.id, 0))),
+    )
+    return [(row.id, StudyState(row.state)) for row in first[:limit]]
 
 
 def renew(session: Session, held: Claim, lease: timedelta) -> bool:

@@ -30,7 +30,9 @@ IDENTITY: Final = {
     "study_time": "StudyTime",
     "study_description": "StudyDescription",
 }
-WANTED: Final = [*REQUIRED, *IDENTITY.values(), "Modality", "BodyPartExamined"]
+SERIES: Final = ("Modality", "BodyPartExamined", "StationName", "SeriesDescription")
+URGENCY: Final = ("RequestedProcedurePriority",)
+WANTED: Final = [*REQUIRED, *IDENTITY.values(), *SERIES, *URGENCY]
 READ_ERRORS: Final = (
     InvalidDicomError, OSError, EOFError, ValueError, TypeError, KeyError, AttributeError,
     NotImplementedError, OverflowError, LookupError, struct.error, RecursionError,

@@ -20,6 +20,7 @@ from pydicom.filereader import read_file_meta_info
 from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom import AE, _config, build_context, evt
 from pynetdicom.association import Association
+from pynetdicom.pdu_primitives import SCP_SCU_RoleSelectionNegotiation
 from pynetdicom.presentation import PresentationContext
 
 from triage import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
@@ -128,11 +129,15 @@ def verdict(status: int) -> Verdict:
 
 @contextmanager
 def associate(
-    to: Peer, wanted: Iterable[Syntaxes], *, handlers: Sequence[tuple[evt.EventType, Any]] = ()
+    to: Peer,
+    wanted: Iterable[Syntaxes],
+    *,
+    handlers: Sequence[tuple[evt.EventType, Any]] = (),
+    roles: Sequence[SCP_SCU_RoleSelectionNegotiation] = (),
 ) -> Iterator[Association]:
     """Hold an association that proposes what is wanted and nothing else.
 
-    ``handlers`` answer what the peer asks of us over it.
+    ``handlers`` answer what the peer asks of us over it; ``roles`` are ours where we do not ask.
 
     Raises:
         TryAgain: nobody answers, or the peer rejects or aborts.
@@ -151,6 +156,7 @@ def associate(
         contexts=proposals(wanted),
         ae_title=to.ae_title,
         max_pdu=MAX_PDU_BYTES,
+        ext_neg=list(roles),
         evt_handlers=[(evt.EVT_CONN_OPEN, hurry), (evt.EVT_DATA_RECV, hurry), *handlers],
         tls_args=(trust, to.tls.server_name or to.host) if trust and to.tls else None,
     )

@@ -20,7 +20,7 @@ from db.engine import Database, now
 from db.states import StudyState
 from db.tables import AuditRow, InstanceRow, OutboxRow, QuarantineRow, StudyRow
 from db.upsert import insert_once
-from triage import commitment
+from triage import commitment, evidence
 from triage.arrival import IDENTITY, READ_ERRORS, Arrival, Unindexable, read_arrival, text
 from triage.errors import REASONS
 from triage.finding import Outcome
@@ -83,7 +83,7 @@ def index(session: Session, arrival: Arrival, rules: Completeness) -> None:
         conflicts.put_aside(session, custody, "own-report", sentence, generation=study.generation)
         return
     verdict = identity.judge(session, study, row, known, ACTOR)
-    _move_on(session, study, verdict, now(session) + _quiet(rules, arrival))
+    _move_on(session, study, verdict, evidence.arrived(session, study, arrival, rules))
 
 
 def _move_on(
@@ -97,11 +97,12 @@ def _move_on(
 
 
 def take_reports(database: Database, spool: Spool, *, limit: int = 500) -> int:
-    """Write what PACS reported on Storage Commitment; gives how many reports."""
+    """Write what was said about instances: announced, asked, reported; gives how many messages."""
     paths = spool.reports(limit)
     for path in paths:
         with database.begin() as session:
-            _report(session, path)
+            if not evidence.take(session, path):
+                _report(session, path)
         spool.release(path)
     return len(paths)
 

@@ -83,7 +83,7 @@ def serve(queues: list[str], concurrency: int) -> None:
 
     @app.task(name=TASK, bind=True)
     def _run(_task: Task[Any, Any], study_id: int) -> None:
-        _the_worker().run(study_id)
+        _the_worker().run_first(study_id)
 
     solo = "gpu" in queues and _has_cuda(settings.site.work.device)
     if solo:

@@ -8,7 +8,7 @@ import random
 import threading
 import time
 from datetime import timedelta
-from typing import Final
+from typing import Final, Protocol
 
 from sqlalchemy import ColumnElement
 from sqlalchemy.exc import DBAPIError
@@ -21,11 +21,13 @@ from triage.destinations import Destination, Dimse
 from triage.errors import Broken, InDoubt, TryAgain
 from triage.record import capabilities
 from triage.record import outbox as record
-from triage.record.outbox import Answer, Errand, Terms
+from triage.record.outbox import CORRUPT, Answer, Errand, Terms
 from triage.settings import Settings, Work
 from workers.commitments import request_commitment
+from workers.counts import Counts
 from workers.lease import owner
 from workers.notes import Notes, supersede
+from workers.promises import Promises
 from workers.steps import backoff
 
 SPARE_S: Final = 60.0
@@ -34,6 +36,14 @@ LOOK_S: Final = 60.0
 """Between two looks whether a destination is to be probed."""
 JITTER: Final = 0.1
 """Of a wait: destinations that failed together do not come back together."""
+
+
+class Way(Protocol):
+    """Something that does one thing at a time."""
+
+    @property
+    def name(self) -> str: ...  # noqa: D102 - of its thread's errors
+    def step(self) -> bool: ...  # noqa: D102 - False when nothing is due
 
 
 class Lane:
@@ -76,6 +86,8 @@ class Lane:
         log.get().info("destination.probed", destination=self.name, services=len(found))
 
     def _sent(self, errand: Errand) -> Answer:
+        if errand.corrupt:
+            return Answer(refused=CORRUPT)
         try:
             receipt = deliver.deliver(errand.document, self._to, in_doubt=errand.in_doubt)
         except TryAgain as why:
@@ -119,10 +131,12 @@ class Lanes:
     def __init__(self, database: Database, settings: Settings) -> None:
         self._pace = settings.site.work
         ways = [Lane(database, settings, one) for one in settings.site.destinations]
-        self._lanes: list[Lane | Nowhere | Notes] = [
+        self._lanes: list[Way] = [
             *ways,
             Nowhere(database, settings),
             Notes(database, settings),
+            *(Counts(database, settings, one) for one in settings.site.completeness.sources),
+            Promises(database, settings),
         ]
         self._stop = threading.Event()
         self._threads: list[threading.Thread] = []
@@ -150,7 +164,7 @@ class Lanes:
             thread.join()
 
 
-def _drive(lane: Lane | Nowhere | Notes, stop: threading.Event, pace: Work) -> None:
+def _drive(lane: Way, stop: threading.Event, pace: Work) -> None:
     name, next_look = lane.name, 0.0
     while not stop.is_set():
         try:

@@ -56,6 +56,14 @@ class Worker:
         )
         return True
 
+    def run_first(self, study_id: int) -> bool:
+        """Run what is due first, which need not be the study whose turn it is.
+
+        A broker's line is first come, first served; each of its messages is for one step.
+        """
+        first = self.due(limit=1)
+        return self.run(first[0][0] if first else study_id)
+
     def due(self, limit: int = 8) -> list[tuple[int, StudyState]]:
         """Give what waits for this worker's queues."""
         with self._database.reading() as session:

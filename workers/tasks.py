@@ -8,10 +8,11 @@ from sqlalchemy.orm import Session
 
 from db.lifecycle import Claim
 from db.states import StudyState
-from triage import record
+from triage import evidence, record
 from triage.assemble import plan, read
 from triage.decide import decide, failed, not_analysed, warnings
 from triage.errors import Broken, CodedError, NotEligible, Reason, TryAgain
+from triage.evidence import Verdict
 from triage.finding import Assessment, Document, Outcome, Refusal
 from triage.report import Accepted
 from triage.settings import Completeness, Settings
@@ -36,6 +37,8 @@ class Due:
     ref: StudyRef
     former: tuple[Document, ...] = ()
     accepted: Accepted = field(default_factory=dict)
+    verdict: Verdict | None = None
+    """Of a study that is still open: whether it is complete, and what says so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +47,14 @@ class Analysed:
 
     assessment: Assessment
     documents: tuple[tuple[str, Document], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """A study that is complete; assessed already where there was nothing to analyse."""
+
+    due: Due
+    analysed: Analysed | None = None
 
 
 def steps(settings: Settings, bench: Bench) -> dict[StudyState, Step[Any, Any]]:
@@ -56,28 +67,36 @@ def steps(settings: Settings, bench: Bench) -> dict[StudyState, Step[Any, Any]]:
     return {step.old: step for step in road}
 
 
-def assembling(settings: Settings, bench: Bench) -> Step[Due, StudyRef | Analysed]:
+def assembling(settings: Settings, bench: Bench) -> Step[Due, Closed | Verdict]:
     """Close a generation that is complete by evidence, if a route takes the study."""
+    rules = settings.site.completeness
 
     def load(session: Session, study_id: int) -> Due:
+        verdict = evidence.judge(session, study_id, rules)
         ref = record.load_arrivals(session, study_id, settings.spool)
-        return Due(ref, accepted=record.load_accepted(session))
+        ref = replace(ref, evidence=verdict.sentence)
+        return Due(ref, accepted=record.load_accepted(session), verdict=verdict)
 
-    def work(due: Due) -> StudyRef | Analysed:
+    def work(due: Due) -> Closed | Verdict:
+        if due.verdict is not None and not due.verdict.is_complete:
+            return due.verdict
         study = read(due.ref)
-        closed = replace(due.ref, evidence=evidence(study, settings.site.completeness))
         try:
             plan(study, settings.routes, settings.recipes)
         except NotEligible as why:
-            return _reported(bench, replace(study, ref=closed), why, due)
-        return closed
+            return Closed(due, _reported(bench, study, why, due))
+        return Closed(due)
 
-    def save(session: Session, claim: Claim, after: StudyRef | Analysed) -> None:
-        if isinstance(after, Analysed):
-            record.close_generation(session, claim, after.assessment.study.ref)
-            _save_analysed(settings)(session, claim, after)
+    def save(session: Session, claim: Claim, after: Closed | Verdict) -> None:
+        if isinstance(after, Verdict):
+            evidence.unfinished(session, claim, after)
+            return
+        _keep_evidence(session, claim, after.due, rules)
+        if after.analysed is None:
+            record.save_generation(session, claim, after.due.ref)
         else:
-            record.save_generation(session, claim, after)
+            record.close_generation(session, claim, after.due.ref)
+            _save_analysed(settings)(session, claim, after.analysed)
 
     return Step(
         name="assemble",
@@ -164,16 +183,6 @@ def delivering() -> Step[None, None]:
     )
 
 
-def evidence(study: Study, rules: Completeness) -> str:
-    """Say what closed the generation. Today only silence does; counts and MPPS come before it."""
-    modalities = {series.modality for series in study.series}
-    seconds = max(
-        (rules.quiet_s_by_modality.get(one, rules.quiet_s) for one in modalities),
-        default=rules.quiet_s,
-    )
-    return f"quiet period {seconds:g} s"
-
-
 def _reported(bench: Bench, study: Study, why: NotEligible, due: Due) -> Analysed:
     """Turn "not eligible" into a report of that, where the site wants one; else raise it."""
     if not bench.reports_not_analysed:
@@ -211,6 +220,12 @@ def _save_analysed(settings: Settings) -> Callable[[Session, Claim, Analysed], N
     return save
 
 
+def _keep_evidence(session: Session, claim: Claim, due: Due, rules: Completeness) -> None:
+    """Keep what closed a generation, in the transaction that closes it."""
+    if due.verdict is not None:
+        evidence.closed(session, claim.study_id, due.ref.generation, due.verdict, rules)
+
+
 def _refuse(
     settings: Settings, ref_of: Callable[[Any], StudyRef]
 ) -> Callable[[Session, Claim, Reason, Any], None]:
@@ -218,8 +233,8 @@ def _refuse(
 
     def refuse(session: Session, claim: Claim, reason: Reason, before: Any) -> None:  # noqa: ANN401 - whatever the step loaded
         ref = ref_of(before)
-        if not ref.evidence:
-            ref = replace(ref, evidence="quiet period")
+        if isinstance(before, Due):
+            _keep_evidence(session, claim, before, settings.site.completeness)
         record.save_not_analysed(session, claim, ref, not_analysed(reason), mode=mode)
 
     return refuse

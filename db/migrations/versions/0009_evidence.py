@@ -166,7 +166,6 @@ def _arrivals() -> None:
         sa.Column("asked_at", MOMENT),
         sa.Column("answer", sa.Integer),
         sa.Column("held", sa.Integer),
-        sa.Column("fence", sa.Integer, nullable=False),
         sa.Column("agreed", sa.Integer, nullable=False),
         sa.Column("tries", sa.Integer, nullable=False),
         sa.Column("last_error", sa.Text),

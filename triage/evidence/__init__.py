@@ -1,0 +1,11 @@
+"""Completeness by evidence: what is announced, counted, expected and learnt, and the verdict.
+
+From the strongest to the weakest: MPPS and IAN list the instances, the source counts them, a rule
+says what to expect, silence is learnt or configured; time runs out last.
+"""
+
+from triage.evidence.arrivals import arrived
+from triage.evidence.messages import take
+from triage.evidence.verdict import Verdict, closed, judge, unfinished
+
+__all__ = ["Verdict", "arrived", "closed", "judge", "take", "unfinished"]
