@@ -7,7 +7,14 @@ from typing import Annotated
 
 import typer
 
-from triage.commands import common, doors_delivery, doors_detectors, doors_network, doors_simulate
+from triage.commands import (
+    common,
+    doors_custody,
+    doors_delivery,
+    doors_detectors,
+    doors_network,
+    doors_simulate,
+)
 from triage.commands.cohort_door import app as cohort_app
 from triage.commands.common import AsJson, Config, State
 from triage.commands.conformance import conformance
@@ -42,6 +49,7 @@ for name, part in (
     ("priors", priors_app),
 ):
     app.add_typer(part, name=name)
+doors_custody.add_to(app)
 doors_delivery.add_to(app, queue_app)
 doors_detectors.add_to(app)
 doors_network.add_to(app)
@@ -287,6 +295,28 @@ def db_upgrade(state: State = None, config: Config = None) -> None:
     settings = common.load(state, config)
     common.prepare(settings)
     typer.echo(f"The database is at revision {schema.head()}.")
+
+
+@db_app.command("grants")
+def db_grants(
+    program: Annotated[str, typer.Option(help="The role that triage connects as.")],
+    auditor: Annotated[str, typer.Option(help="The role of whoever asks in SQL.")],
+    run: Annotated[bool, typer.Option("--run", help="As the tables' owner, now.")] = False,
+    state: State = None,
+    config: Config = None,
+) -> None:
+    """Print what two roles of PostgreSQL may do, so that neither can change the audit trail."""
+    from db.roles import apply, grants
+
+    with common.opened(common.load(state, config)) as database:
+        if database.engine.dialect.name != "postgresql":
+            msg = "roles are PostgreSQL's; with SQLite the file's mode keeps others out"
+            raise typer.BadParameter(msg)
+        with database.engine.begin() as connection:
+            if run:
+                typer.echo(f"{apply(connection, program, auditor)} statements run.")
+            else:
+                typer.echo(";\n".join(grants(connection, program, auditor)) + ";")
 
 
 @config_app.command("show")

@@ -5,12 +5,14 @@ import socket
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
 from pathlib import Path
 
 from sqlalchemy.exc import SQLAlchemyError
 
 from triage.commands.checks import Check
+from triage.commands.common import opened
 from triage.errors import TriageError
 from triage.settings import Settings
 from triage.spool import Spool
@@ -23,6 +25,8 @@ FLOORS = {
 }
 """Older releases have published vulnerabilities that this product would be open to."""
 
+STALE = timedelta(hours=36)
+"""Without nightly work."""
 SEE = "see site.yaml, and `triage config validate`"
 FIXES = {
     "database": "check database.url in site.yaml, and that its server runs",
@@ -86,6 +90,28 @@ def _database(settings: Settings) -> Iterator[Check]:
 def _spool(settings: Settings) -> Iterator[Check]:
     free, least = Spool(settings.spool).free_bytes(), settings.site.listener.min_free_bytes
     yield Check("spool", free > least, f"{free / 2**30:.1f} GiB free", "free or add disk space")
+
+
+def _custody(settings: Settings) -> Iterator[Check]:
+    """Tell whether what was received comes out even, and whether somebody looked lately."""
+    from db import schema
+    from db.conflicts import HOLD, count_open
+    from triage.record.reconcile import differences, latest
+
+    if schema.current(settings.database_url) != schema.head():
+        return  # said already
+    with opened(settings) as database, database.reading() as session:
+        row, held = latest(session), count_open(session, HOLD)
+    if row is None:
+        yield Check("custody", ok=True, found="never reconciled yet")
+    else:
+        found = "; ".join(f"{one.count} {one.words}" for one in differences(row))
+        at = f"{row.at:%Y-%m-%d %H:%M} UTC"
+        said = f"{row.received} received, {at}: {found or 'in balance'}"
+        yield Check("custody", row.balanced, said, "put it right, then triage reconcile")
+        is_fresh = datetime.now(UTC) - row.at < STALE
+        yield Check("nightly work", is_fresh, f"last {at}", "see that triage dispatch runs")
+    yield Check("conflicts", ok=True, found=f"{held} hold a study: triage conflict ls")
 
 
 def _codecs(_settings: Settings) -> Iterator[Check]:
@@ -205,8 +231,8 @@ def _tools(_settings: Settings) -> Iterator[Check]:
 
 
 PARTS: tuple[Callable[[Settings], Iterator[Check]], ...] = (
-    _versions, _configuration, _database, _spool, _codecs, _detectors, _destinations, _interfaces,
-    _tls, _refused, _broker, _ports, _tools,
+    _versions, _configuration, _database, _spool, _custody, _codecs, _detectors, _destinations,
+    _interfaces, _tls, _refused, _broker, _ports, _tools,
 )  # fmt: skip
 
 

@@ -17,6 +17,7 @@ from db.states import StudyState
 from db.tables import GenerationMemberRow, GenerationRow, InstanceRow, OutboxRow, StudyRow
 from triage.errors import Reason
 from triage.finding import Assessment, Decision, Document, Outcome
+from triage.record import generations
 from triage.record.fates import save_excluded, save_fates
 from triage.record.remarks import save_remarks
 from triage.record.rows import decision_row, detection_row, outbox_row, show
@@ -46,6 +47,7 @@ def close_generation(session: Session, claim: Claim, ref: StudyRef) -> None:
     )
     study.generation = ref.generation
     session.flush()
+    generations.note(ref, digest)
     detail = {"generation": ref.generation, "instances": len(members), "evidence": ref.evidence}
     record(session, about(study, claim, "study.complete", {**detail, "digest": digest}))
 
