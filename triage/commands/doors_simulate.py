@@ -1,6 +1,8 @@
 """The command ``triage simulate``. Every import that costs something is inside it."""
 
+import secrets
 import shutil
+import signal
 import tempfile
 from contextlib import ExitStack
 from pathlib import Path
@@ -50,7 +52,9 @@ def simulate(
     rate: Annotated[float, typer.Option(min=0, help="Times the profile's rates.")] = 1.0,
     abnormal: Annotated[float, typer.Option(min=0, max=1, help="Share of studies.")] = 0.15,
     speed: Annotated[float, typer.Option(min=0, help="Times as fast; 0: no waiting.")] = 60.0,
-    seed: Annotated[int, typer.Option(min=0)] = 0,
+    seed: Annotated[
+        int | None, typer.Option(min=0, help="The same seed, the same UIDs; with --to by chance.")
+    ] = None,
     stations: Annotated[int, typer.Option(min=1, max=8, help="Of each modality.")] = 2,
     size_px: Annotated[int, typer.Option(min=16, max=1024, help="Of CT and MR.")] = 128,
     studies: Own = None,
@@ -79,6 +83,8 @@ def simulate(
     """
     from triage.commands.simulate_run import Hospital
 
+    if seed is None:  # whoever has had a day's studies would take the same day for repeats
+        seed = secrets.randbelow(2**31) if to else 0
     plan = _plan(arrivals, profile, (start_hour, hours, rate, abnormal), seed)
     with ExitStack() as ends:
         work = Path(ends.enter_context(tempfile.TemporaryDirectory(prefix="triage-simulate-")))
@@ -100,7 +106,14 @@ def _run(hospital: "Hospital", site: "Site", work: Path, out: Path | None, *, as
     from triage.commands.simulate import simulate, tell
     from triage.commands.up import on_stop_signal
 
-    summary = simulate(hospital, site, out or work / "out", Console(stderr=True), on_stop_signal())
+    before = {one: signal.getsignal(one) for one in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        summary = simulate(
+            hospital, site, out or work / "out", Console(stderr=True), on_stop_signal()
+        )
+    finally:
+        for one, handler in before.items():
+            signal.signal(one, handler)
     if not summary["ok"] and site.settings is not None and out:
         shutil.copytree(site.settings.state / "logs", out / "logs", dirs_exist_ok=True)
     if as_json:

@@ -30,7 +30,10 @@ TRIES: Final = 8
 PAUSE_S: Final = 0.5
 LONGEST_PAUSE_S: Final = 8.0
 SUCCESS: Final = 0x0000
-SPOILT_STATUS: Final = (0x0110, 0x0213)
+NO_RESOURCES: Final = 0x0213
+PROCESSING_FAILURE: Final = 0x0110
+"""Also said of a step that is completed already (PS3.4 F.7.2.2): tried again, but not for long."""
+FEW_TRIES: Final = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,11 +189,16 @@ class Station(threading.Thread):
                 return
             except (TryAgain, RuntimeError, OSError):
                 status = None
-            if status is not None and status not in SPOILT_STATUS:
+            if not _is_passing(status, attempt):
                 self._desk.told.count(f"mpps {what if status == SUCCESS else 'refused'}")
                 return
             time.sleep(min(PAUSE_S * 2**attempt, LONGEST_PAUSE_S))
         self._desk.told.count("mpps given up")
+
+
+def _is_passing(status: int | None, attempt: int) -> bool:
+    """Tell whether an MPPS message is worth another try."""
+    return status in (None, NO_RESOURCES) or (status == PROCESSING_FAILURE and attempt < FEW_TRIES)
 
 
 def _answer(association: Association, image: Image, to: Remote) -> Answer | None:
