@@ -94,7 +94,10 @@ def collected(table: Table, size: str, kept: Path, data: Path, *, measure: bool)
     """
     everything = [finished(kept / cell.name) for cell in cells(table, size)]
     outcomes = [one for one in everything if one]
-    separations = {one.name: synthetic(kept, one, table, data) for one in outcomes}
+    main = {row.name for row in table.sections[0].rows}
+    separations = {
+        one.name: synthetic(kept, one, table, data) for one in outcomes if one.row in main
+    }
     return Found(outcomes, costs(kept, outcomes, measure=measure), separations)
 
 
