@@ -165,6 +165,8 @@ class Reporting(Frozen):
         Literal["study_instance_uid", "accession_number", "patient_id"], ...
     ] = ("study_instance_uid",)
     """What webhooks and mails name a study by. Never a name."""
+    fhir_updates_study: bool = False
+    """A report on a later content also updates the ImagingStudy, whoever made it."""
 
 
 class Site(BaseSettings):

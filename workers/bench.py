@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from triage import deliver, log, maps, report
 from triage.errors import ConfigError, NotEligible
 from triage.keys import site_key
-from triage.outputs.context import Predecessor, ReportContext
+from triage.outputs.context import Predecessor, ReportContext, reported_among
 from triage.settings import Recipe, Settings
 
 if TYPE_CHECKING:
@@ -129,6 +129,7 @@ class Bench:
             version=version("triage"),
             now=datetime.now(UTC),
             predecessor=Predecessor.among(former),
+            replaced_uid=reported_among(former),
             results=self._settings.results,
         )
         return report.report(assessment, destinations, context, accepted)

@@ -52,6 +52,26 @@ class Predecessor:
         )
 
 
+def reported_among(former: Iterable[Document]) -> str:
+    """Give the UID of the report that former documents are, or tell of; "" without any.
+
+    A FHIR bundle names its report by the UID of the structured report, sent or not.
+    """
+    former = tuple(former)
+    if (archived := Predecessor.among(former)) is not None:
+        return archived.sop_instance_uid
+    bundles = (one for one in former if one.kind == "fhir_bundle")
+    return next((_reported_in(one.content) for one in bundles), "")
+
+
+def _reported_in(bundle: bytes) -> str:
+    resources = [entry["resource"] for entry in json.loads(bundle)["entry"]]
+    reports = (one for one in resources if one["resourceType"] == "DiagnosticReport")
+    return next(
+        (str(one["identifier"][0]["value"]).removeprefix("urn:oid:") for one in reports), ""
+    )
+
+
 @dataclass(frozen=True)
 class ReportContext:
     """What every output is told: who we are, how we are used, what time it is."""
@@ -65,6 +85,8 @@ class ReportContext:
     now: datetime
     """Aware, UTC. The only clock of a document."""
     predecessor: Predecessor | None = None
+    replaced_uid: str = ""
+    """Of the report that the new one supersedes, also where none of it went to an archive."""
     companions: frozenset[str] = frozenset()
     """Kinds of OUTPUTS that go wherever the report goes, so that it may point at them."""
     results: Path | None = None

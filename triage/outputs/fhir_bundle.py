@@ -3,7 +3,8 @@
 Source:   FHIR 4.0.1, http.html#transaction and #ccreate; UIDs as identifiers, imagingstudy.html.
 Status:   preliminary throughout. Software never finalises.
 Once:     every entry is created only if its identifier, a DICOM UID, is not there yet
-          (ifNoneExist), so sending it again creates nothing.
+          (ifNoneExist), so sending it again creates nothing. By setting, a report on a later
+          content updates the study.
 Patient:  by identifier, never created here; the server may know it under another one.
 """
 
@@ -51,7 +52,7 @@ def build(assessment: Assessment, context: ReportContext) -> Document:
     bundle = {
         "resourceType": "Bundle",
         "type": "transaction",
-        "entry": [_entry(one) for one in resources],
+        "entry": [_entry(one, context) for one in resources],
     }
     return Document(
         kind=KIND,
@@ -80,7 +81,7 @@ def check(document: Document, assessment: Assessment, context: ReportContext) ->
         "it is not preliminary": states != {"preliminary"},
         "its report is another one": reports != [[words.dicom_uid(told.report_uid)]],
         "it is about another patient": patients != {words.patient_id(told.source.header)},
-        "it could be created twice": not all(one["request"].get("ifNoneExist") for one in entries),
+        "it could be created twice": not all(_once(one["request"]) for one in entries),
         "a reference leads nowhere": not _references(resources) <= {e["fullUrl"] for e in entries},
     }
     hold_back("bundle", problems)
@@ -142,8 +143,8 @@ def _report(told: Told, context: ReportContext, study: Json, observations: Seque
         report["conclusionCode"] = [words.concept(result)]
     if orders := words.orders(told.source.header):
         report["basedOn"] = orders
-    if former := context.predecessor:
-        replaced = {"identifier": words.dicom_uid(former.sop_instance_uid)}
+    if context.replaced_uid not in {"", told.report_uid}:
+        replaced = {"identifier": words.dicom_uid(context.replaced_uid)}
         report["extension"] = [{"url": _REPLACES, "valueReference": replaced}]
     return report
 
@@ -166,7 +167,10 @@ def _device(device: Device, told: Told, context: ReportContext) -> Json:
 
 
 def _imaging_study(assessment: Assessment, told: Told) -> Json:
-    """The study as it was when the first report on it left; a server that has it keeps its own."""
+    """The study as it is now. A server that has it keeps its own, unless the site wants it updated.
+
+    Where the PACS feeds the same server, its own account of the study is the better one.
+    """
     series = [
         {"uid": one.series_instance_uid, "modality": words.coding(modality(one.modality))}
         for one in assessment.study.series
@@ -183,17 +187,19 @@ def _imaging_study(assessment: Assessment, told: Told) -> Json:
     return {**study, "series": series} if series else study
 
 
-def _entry(resource: Json) -> Json:
+def _entry(resource: Json, context: ReportContext) -> Json:
     identifier = resource["identifier"][0]
-    return {
-        "fullUrl": _full_url(resource),
-        "resource": resource,
-        "request": {
-            "method": "POST",
-            "url": resource["resourceType"],
-            "ifNoneExist": f"identifier={identifier['system']}|{identifier['value']}",
-        },
-    }
+    kind = resource["resourceType"]
+    query = f"identifier={identifier['system']}|{identifier['value']}"
+    request: Json = {"method": "POST", "url": kind, "ifNoneExist": query}
+    if kind == "ImagingStudy" and context.reporting.fhir_updates_study and context.replaced_uid:
+        request = {"method": "PUT", "url": f"{kind}?{query}"}
+    return {"fullUrl": _full_url(resource), "resource": resource, "request": request}
+
+
+def _once(request: Json) -> bool:
+    """Tell whether sending it again creates nothing."""
+    return bool(request.get("ifNoneExist")) or "?identifier=" in request["url"]
 
 
 def _full_url(resource: Json) -> str:

@@ -1,7 +1,7 @@
 """Taking back what was told beside the PACS: the same document again, marked as wrong.
 
 HL7: every OBX again with OBX-11 W (post original as wrong), OBR-25 C. FHIR: the report and its
-observations become entered-in-error by conditional update. A webhook and a mail say so in words.
+observations become entered-in-error by conditional update. Webhook, mail and text say so in words.
 A report that only was superseded is not taken back here: the new one took its place already, and
 in HL7 under the very same keys.
 """
@@ -70,6 +70,9 @@ def _fhir(content: bytes, own: str, words: str, _context: ReportContext) -> byte
             resource["status"] = "entered-in-error"
             query = request.pop("ifNoneExist")
             request.update(method="PUT", url=f"{request['url']}?{query}")
+        elif request["method"] == "PUT":  # what is known of the study by now is not undone
+            kind, _, query = request["url"].partition("?")
+            request.update(method="POST", url=kind, ifNoneExist=query)
         if resource["resourceType"] == "DiagnosticReport":
             resource["conclusion"] = f"Withdrawn. {words}."
     return json.dumps(bundle, ensure_ascii=False, separators=(",", ":")).encode()
@@ -97,10 +100,17 @@ def _mail(content: bytes, own: str, words: str, context: ReportContext) -> bytes
     return message.as_bytes()
 
 
+def _text(content: bytes, own: str, words: str, _context: ReportContext) -> bytes:  # noqa: ARG001 - as above
+    """Name the text by the id that it was sent under; no line can be picked as a statement."""
+    former = hashlib.sha256(content).hexdigest()[:32]
+    return f"This report is withdrawn. {words}.\r\nmsg_{former}\r\n".encode()
+
+
 WRITERS: Final[Mapping[str, Callable[[bytes, str, str, ReportContext], bytes]]] = {
     "hl7_oru": _hl7,
     "fhir_bundle": _fhir,
     "webhook": _webhook,
     "mail": _mail,
+    "plain_text": _text,
 }
 """By kind of the document that is taken back."""

@@ -16,7 +16,7 @@ from triage.study import InstanceRef, StudyRef
 
 NOTE: Final = "rejection_note"
 """Kind of the documents that take others back."""
-RETRACTABLE: Final = ("hl7_oru", "fhir_bundle", "webhook", "mail")
+RETRACTABLE: Final = ("hl7_oru", "fhir_bundle", "webhook", "mail", "plain_text")
 """Kinds beside DICOM that can be taken back by another document of their own."""
 ABOUT_REPORTS: Final = (NOTE, "feedback_report")
 """Kinds that speak about reports of ours: no later report supersedes them, none is withdrawn."""

@@ -13,9 +13,11 @@ from pydantic import ValidationError
 from pydicom.dataset import Dataset
 
 from tests.triage.outputs import studies
+from triage import outputs
 from triage.finding import Assessment
-from triage.outputs import fhir_bundle, structured_report
-from triage.outputs.context import Predecessor
+from triage.outputs import fhir_bundle, retraction, structured_report
+from triage.outputs.context import reported_among
+from triage.settings import Reporting
 
 
 def built(assessment: Assessment, **changes: object) -> dict[str, Any]:
@@ -77,12 +79,38 @@ def test_its_report_is_the_structured_report_under_another_name(tmp_path: Path) 
     assert report["identifier"][0]["value"] == f"urn:oid:{sr.sop_instance_uid}"
 
 
-def test_a_later_report_names_the_one_that_it_replaces(tmp_path: Path) -> None:
-    assessment = dx(tmp_path)
-    former = structured_report.build(assessment, studies.context())
-    bundle = built(assessment, predecessor=Predecessor.among([former]))
+@pytest.mark.parametrize("kept", ["structured_report", "fhir_bundle"])
+def test_a_later_report_names_the_one_that_it_replaces(kept: str, tmp_path: Path) -> None:
+    assessment, earlier = dx(tmp_path), studies.context(version="0.0.9")
+    former = outputs.load(kept).build(assessment, earlier)
+    wanted = structured_report.build(assessment, earlier).sop_instance_uid
+    bundle = built(assessment, replaced_uid=reported_among([former]))
     (extension,) = of(bundle, "DiagnosticReport")[0]["extension"]
-    assert extension["valueReference"]["identifier"]["value"].endswith(former.sop_instance_uid)
+    assert extension["valueReference"]["identifier"]["value"] == f"urn:oid:{wanted}"
+
+
+def test_a_report_never_replaces_itself(tmp_path: Path) -> None:
+    assessment = dx(tmp_path)
+    own = reported_among([fhir_bundle.build(assessment, studies.context())])
+    assert "extension" not in of(built(assessment, replaced_uid=own), "DiagnosticReport")[0]
+
+
+def test_a_later_report_updates_the_study_where_the_site_wants_that(tmp_path: Path) -> None:
+    assessment = dx(tmp_path)
+    for reporting, uid, method in (
+        (Reporting(fhir_updates_study=True), "2.25.7", "PUT"),
+        (Reporting(fhir_updates_study=True), "", "POST"),
+        (Reporting(), "2.25.7", "POST"),
+    ):
+        context = studies.context(reporting=reporting, replaced_uid=uid)
+        document = fhir_bundle.build(assessment, context)
+        fhir_bundle.check(document, assessment, context)
+        entries = json.loads(document.content)["entry"]
+        (asked,) = (one["request"] for one in entries if "Imaging" in one["request"]["url"])
+        assert asked["method"] == method
+        taken_back = json.loads(retraction.build(document, "Wrong", context).content)["entry"]
+        (undone,) = (one["request"] for one in taken_back if "Imaging" in one["request"]["url"])
+        assert undone["ifNoneExist"].startswith("identifier=urn:dicom:uid|")
 
 
 def test_patient_orders_and_times_are_the_images(tmp_path: Path) -> None:

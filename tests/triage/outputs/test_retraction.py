@@ -14,8 +14,9 @@ from hl7apy.parser import parse_message
 
 from tests.triage.outputs import studies
 from triage import outputs
+from triage.deliver import webhook
 from triage.finding import Document
-from triage.outputs import retraction
+from triage.outputs import plain_text, retraction
 from triage.record.rows import RETRACTABLE
 
 WORDS = "The result is wrong & must not be used"
@@ -102,3 +103,11 @@ def test_a_mail_answers_the_mail_that_it_takes_back() -> None:
     assert WORDS in after.get_content()
     assert "study instance uid: 1.3.6" in after.get_content()
     assert "Prioritised" not in after.get_content()
+
+
+def test_a_text_is_named_by_the_id_that_it_came_under() -> None:
+    document, note = taken_back("plain_text")
+    text = note.content.decode()
+    assert WORDS in text
+    assert webhook.identifier(document.content) in text
+    assert plain_text.said_in(text) == [[]]
