@@ -205,3 +205,15 @@ def test_shipping_without_a_repository_says_what_to_write(site: dict[str, str]) 
     answer = triage("audit", "ship", "--once", **site)
     assert answer.code == SETUP
     assert "audit.collectors" in answer.err
+
+
+def test_grants_are_printed_for_postgresql_and_for_nothing_else(
+    site: dict[str, str], url: str
+) -> None:
+    answer = triage("db", "grants", "--program", "app", "--auditor", "eve", **site)
+    if url.startswith("sqlite"):
+        assert answer.code == 2
+        return
+    assert answer.code == OK
+    assert "GRANT SELECT, INSERT ON audit TO app;" in answer.out
+    assert "GRANT SELECT ON audit_logins TO eve;" in answer.out
