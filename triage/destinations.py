@@ -59,7 +59,18 @@ class Dimse(Dicom):
     """Without a report after this long, a person is told."""
 
 
-class Stow(Dicom):
+class ClientTls(Frozen):
+    """Whom we believe over HTTPS, MLLP or SMTP with TLS, and who we say we are."""
+
+    ca_file: Path | None = None
+    """Instead of the system's certificate authorities."""
+    certificate_file: Path | None = None
+    """Ours in PEM, where the other side asks for one; then those up to its authority."""
+    key_file: Path | None = None
+    """Of mode 0600; left out where it is in ``certificate_file``."""
+
+
+class Stow(Dicom, ClientTls):
     """A DICOMweb server that receives our results by STOW-RS (PS3.18 10.5)."""
 
     kind: Literal["stow"] = "stow"
@@ -69,11 +80,9 @@ class Stow(Dicom):
     password_file: Path | None = None
     token_file: Path | None = None
     """Sent as a bearer token."""
-    ca_file: Path | None = None
-    """Instead of the system's certificate authorities."""
 
 
-class Mllp(Common):
+class Mllp(Common, ClientTls):
     """A RIS or an interface engine that receives HL7 v2 messages over MLLP."""
 
     kind: Literal["mllp"] = "mllp"
@@ -84,11 +93,11 @@ class Mllp(Common):
     """MSH-5."""
     receiving_facility: str = ""
     """MSH-6."""
-    ca_file: Path | None = None
-    """TLS, with this certificate authority."""
+    tls: bool = False
+    """Speak TLS; so it does too where ``ca_file`` or ``certificate_file`` is named."""
 
 
-class Fhir(Common):
+class Fhir(Common, ClientTls):
     """A FHIR R4 server that receives transaction bundles."""
 
     kind: Literal["fhir"] = "fhir"
@@ -96,10 +105,9 @@ class Fhir(Common):
     url: Url
     """Of the service base."""
     token_file: Path | None = None
-    ca_file: Path | None = None
 
 
-class Webhook(Common):
+class Webhook(Common, ClientTls):
     """A URL that receives signed JSON."""
 
     kind: Literal["webhook"] = "webhook"
@@ -107,10 +115,9 @@ class Webhook(Common):
     url: Url
     secret_file: Path
     """The key of the signature: 24 bytes or more, or whsec_ and base64."""
-    ca_file: Path | None = None
 
 
-class Mail(Common):
+class Mail(Common, ClientTls):
     """A mail server that takes messages for some people."""
 
     kind: Literal["mail"] = "mail"
@@ -122,7 +129,6 @@ class Mail(Common):
     starttls: bool = True
     user: str = ""
     password_file: Path | None = None
-    ca_file: Path | None = None
 
 
 class Delivery(Frozen):

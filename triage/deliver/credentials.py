@@ -6,6 +6,7 @@ A file that is missing or open to others is mended by a person, so the document 
 import ssl
 from pathlib import Path
 
+from triage.destinations import ClientTls
 from triage.errors import TryAgain
 
 
@@ -29,14 +30,27 @@ def secret(path: Path) -> str:
     return content
 
 
-def trust(ca_file: Path | None) -> ssl.SSLContext:
-    """Give a TLS context that checks the peer's certificate and its name.
+def trust(to: ClientTls) -> ssl.SSLContext:
+    """Give a TLS context that checks the peer's certificate and its name, and shows ours.
 
     Raises:
-        TryAgain: the certificate authority's file is not there, or holds no certificate.
+        TryAgain: a file is not there, holds none, or its key is another's or open to others.
     """
     try:
-        return ssl.create_default_context(cafile=None if ca_file is None else str(ca_file))
+        ca_file = None if to.ca_file is None else str(to.ca_file)
+        context = ssl.create_default_context(cafile=ca_file)
     except OSError as why:
-        msg = f"{ca_file} holds no certificate authority ({type(why).__name__})"
+        msg = f"{to.ca_file} holds no certificate authority ({type(why).__name__})"
+        raise TryAgain(msg) from None
+    if to.certificate_file is not None:
+        _identify(context, to.certificate_file, to.key_file or to.certificate_file)
+    return context
+
+
+def _identify(context: ssl.SSLContext, certificate: Path, key: Path) -> None:
+    secret(key)
+    try:
+        context.load_cert_chain(certificate, key, "")  # a locked key fails, and asks nobody
+    except OSError as why:
+        msg = f"{certificate} and {key} are no certificate and its key ({type(why).__name__})"
         raise TryAgain(msg) from None

@@ -27,7 +27,7 @@ _LATER: Final = frozenset({401, 403, 408, 409, 423, 425, 429, 500, 502, 503, 504
 def client(to: Fhir | Webhook) -> Iterator[httpx.Client]:
     """Hold a client that trusts what the destination's settings name."""
     limits = httpx.Timeout(to.deadline_s * SHARE, connect=min(CONNECT_S, to.deadline_s * SHARE))
-    verify = trust(to.ca_file) if to.url.startswith("https:") else False
+    verify = trust(to) if to.url.startswith("https:") else False
     agent = {"User-Agent": IMPLEMENTATION_VERSION_NAME}
     with httpx.Client(timeout=limits, verify=verify, trust_env=False, headers=agent) as one:
         yield one

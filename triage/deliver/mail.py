@@ -74,7 +74,7 @@ def _connected(to: Mail) -> Iterator[smtplib.SMTP]:
 
 def _begin(server: smtplib.SMTP, to: Mail) -> None:
     if to.starttls:
-        server.starttls(context=trust(to.ca_file))
+        server.starttls(context=trust(to))
     server.ehlo_or_helo_if_needed()
     if to.user and to.password_file is not None:
         server.login(to.user, secret(to.password_file))

@@ -68,7 +68,7 @@ def _control_id(content: bytes) -> str:
 
 
 async def _exchange(content: bytes, to: Mllp) -> bytes:
-    tls = None if to.ca_file is None else trust(to.ca_file)
+    tls = trust(to) if to.tls or to.ca_file or to.certificate_file else None
     try:
         async with asyncio.timeout(min(CONNECT_S, to.deadline_s * SHARE)):
             reader, writer = await open_hl7_connection(to.host, to.port, ssl=tls)

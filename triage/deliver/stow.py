@@ -162,7 +162,7 @@ def _client(to: Stow) -> Iterator[httpx.Client]:
     with httpx.Client(
         base_url=f"{to.url.rstrip('/')}/",
         timeout=httpx.Timeout(whole, connect=min(CONNECT_S, whole)),
-        verify=trust(to.ca_file) if to.url.startswith("https:") else False,
+        verify=trust(to) if to.url.startswith("https:") else False,
         auth=who,
         headers=headers,
         trust_env=False,

@@ -67,9 +67,12 @@ def acknowledgement(content: bytes, answer: str) -> bytes:
 
 @contextmanager
 def engine(
-    script: Engine, tls: tuple[Path, Path] | None = None, **changes: object
+    script: Engine, tls: tuple[Path, ...] | None = None, **changes: object
 ) -> Iterator[Mllp]:
-    """Run it, over TLS by a certificate and its key; gives it as a destination."""
+    """Run it, over TLS by a certificate and its key; gives it as a destination.
+
+    With a third file it asks for a certificate of that authority.
+    """
     loop = asyncio.new_event_loop()
     server = loop.run_until_complete(_started(script, tls))
     port = server.sockets[0].getsockname()[1]
@@ -85,11 +88,14 @@ def engine(
         loop.close()
 
 
-async def _started(script: Engine, tls: tuple[Path, Path] | None) -> asyncio.Server:
+async def _started(script: Engine, tls: tuple[Path, ...] | None) -> asyncio.Server:
     context = None
     if tls is not None:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(*tls)
+        context.load_cert_chain(tls[0], tls[1])
+        for authority in tls[2:]:
+            context.load_verify_locations(authority)
+            context.verify_mode = ssl.CERT_REQUIRED
     server = await start_hl7_server(script.serve, "127.0.0.1", 0, ssl=context)
     assert isinstance(server, asyncio.Server)
     return server
