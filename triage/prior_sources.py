@@ -6,6 +6,7 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, Field, PositiveFloat, PositiveInt, model_validator
 
 from triage.frozen import AETitle, Frozen, Port
+from triage.tls import TlsPeer
 
 
 def _window(value: str) -> str:
@@ -43,6 +44,8 @@ class PriorSource(Frozen):
     """Whose Patient IDs the source holds, where its headers do not say it."""
     timeout_s: PositiveFloat = 30.0
     """For one message."""
+    tls: TlsPeer | None = None
+    """Call it over TLS."""
     budget: PriorBudget = PriorBudget()
 
 

@@ -37,6 +37,8 @@ from triage.priors.choose import Older, Patient, Present, Series
 
 STUDY_ROOT_MOVE: Final = UID("1.2.840.10008.5.1.4.1.2.2.2")
 STUDY_ROOT_GET: Final = UID("1.2.840.10008.5.1.4.1.2.2.3")
+MESSAGE_ID: Final = 1
+"""Of every request here: each has an association of its own, or follows the one before."""
 PENDING: Final = (0xFF00, 0xFF01)
 SOME_FAILED: Final = 0xB000
 CANCEL: Final = 0xFE00
@@ -62,7 +64,12 @@ Take = Callable[[evt.Event], int]
 def remote(source: PriorSource) -> Remote:
     """Give the source as a peer of ours."""
     return Remote(
-        source.ae_title, source.host, source.port, source.calling_ae_title, source.timeout_s
+        source.ae_title,
+        source.host,
+        source.port,
+        source.calling_ae_title,
+        source.timeout_s,
+        source.tls,
     )
 
 
@@ -134,7 +141,7 @@ def get(source: PriorSource, older: Older, series: Series, take: Take, within_s:
         associate(remote(source), wanted, handlers=handlers, roles=roles) as association,
         _aborted_after(association, within_s),
     ):
-        answers = association.send_c_get(_series_key(older, series), STUDY_ROOT_GET)
+        answers = association.send_c_get(_series_key(older, series), STUDY_ROOT_GET, MESSAGE_ID)
         return _settled(source, answers)
 
 

@@ -18,7 +18,7 @@ from triage.priors.choose import Older, Patient, Present, Series
 from triage.priors.place import prior_path
 
 ACTOR: Final = "priors"
-OPEN: Final = ("fetching", "complete", "partial")
+OPEN: Final = ("fetching", "complete", "partial", "refused")
 GRACE: Final = timedelta(minutes=5)
 """An instance that is sent by C-MOVE may come after the source said that it is done."""
 
@@ -139,7 +139,10 @@ def forget(session: Session, root: Path, before: datetime) -> int:
 
 
 def expected(session: Session, study_instance_uid: str, ae_title: str) -> PriorRow | None:
-    """Give the prior that this sender was asked to send, if its time is not over."""
+    """Give the prior that this sender was asked to send, if its time is not over.
+
+    It may have been refused meanwhile: then nothing of it is kept.
+    """
     return session.scalar(
         select(PriorRow)
         .where(PriorRow.study_instance_uid == study_instance_uid)

@@ -61,10 +61,13 @@ class Search:
         known = patient.patient_id and (patient.birth_date or not priors.require_birth_date)
         if not known or rule is None or not self.present.study_date.isdecimal():
             return UNKNOWN if rule is not None else NONE
-        own = self._own(rule)
-        asked = [one for source in priors.sources for one in self._ask(source, rule)]
-        newest = sorted((*own, *asked), key=lambda one: one.older.when, reverse=True)
-        found = self._first(newest)
+        found = REFUSED
+        for _ in range(priors.candidates):
+            if found != REFUSED:
+                break
+            asked = [one for source in priors.sources for one in self._ask(source, rule)]
+            candidates = (*self._own(rule), *asked)
+            found = self._first(sorted(candidates, key=lambda c: c.older.when, reverse=True))
         if found in {NONE, REFUSED} and self.troubles:
             raise TryAgain("; ".join(self.troubles))
         return found

@@ -23,7 +23,7 @@ from triage import log
 from triage.errors import Refused
 from triage.prior_sources import Priors, PriorSource
 from triage.priors import keep, place
-from triage.priors.asking import patient_of
+from triage.priors.asking import MESSAGE_ID, STUDY_ROOT_GET, patient_of
 from triage.priors.choose import Older, Present
 from triage.priors.keep import ACTOR, Came
 from triage.receive.part10 import Caller, file_header
@@ -61,6 +61,7 @@ class Taker:
     doubt: str = ""
     """Why the prior is refused as a whole."""
     is_full: bool = False
+    _is_cancelled: bool = False
     _storage: Storage = field(init=False)
 
     def __post_init__(self) -> None:
@@ -71,6 +72,7 @@ class Taker:
         request: Any = event.request
         data = request.DataSet.getvalue()
         if self.doubt or self.is_full or not self._has_room(len(data)):
+            self._cancel(event)
             return OUT_OF_RESOURCES
         try:
             return self._take(data, str(event.context.transfer_syntax), event)
@@ -93,13 +95,19 @@ class Taker:
         self.doubt = doubt(self.settings.site.priors, self.present, self.older, self.source, facts)
         if self.doubt:
             draft.unlink(missing_ok=True)
-            event.assoc.abort()
+            self._cancel(event)
             return MISMATCH
         came = put(self.settings.spool, draft, scanned, syntax, str(facts.get("Modality", "")))
         with self.database.begin() as session:
             self.taken += keep.add(session, self.prior_id, came)
         self.size_bytes += came.size_bytes
         return SUCCESS
+
+    def _cancel(self, event: evt.Event) -> None:
+        """Ask the source, once, to send no more; what still comes is answered and dropped."""
+        if not self._is_cancelled:
+            self._is_cancelled = True
+            event.assoc.send_c_cancel(MESSAGE_ID, query_model=STUDY_ROOT_GET)
 
     def _caller(self, event: evt.Event) -> Caller:
         peer = event.assoc.acceptor
@@ -160,9 +168,13 @@ def _arrive(database: Database, settings: Settings, path: Path) -> None:
     with database.begin() as session:
         row = keep.expected(session, uid, sender)
         known = None if row is None else (row.id, row.study_id, row.source)
+        is_refused = row is not None and row.state == "refused"
     source = next((s for s in settings.site.priors.sources if known and s.name == known[2]), None)
     if known is None or source is None:
         _discard(database, path, sender, uid)
+        return
+    if is_refused:
+        path.unlink(missing_ok=True)
         return
     with database.reading() as session:
         present = keep.load(session, known[1])

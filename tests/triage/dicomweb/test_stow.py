@@ -6,7 +6,7 @@ from xml.etree import ElementTree
 
 import httpx
 import pytest
-from pydicom.uid import JPEGBaseline8Bit
+from pydicom.uid import UID, JPEGBaseline8Bit, Verification
 
 from tests import builders
 from tests.triage.dicomweb.service import BOUNDARY, Service, body, file, kind, served
@@ -105,7 +105,7 @@ def test_some_and_none_are_told_apart(service: Service) -> None:
 
 def _meta_of_another() -> bytes:
     dataset = builders.dx(study="mismatch")
-    dataset.file_meta.MediaStorageSOPInstanceUID = "1.2.3.4"
+    dataset.file_meta.MediaStorageSOPInstanceUID = UID("1.2.3.4")
     content = builders.part10(builders.dx(study="mismatch"))
     other = str(dataset.SOPInstanceUID).encode()
     end = builders.file_meta_length(content)
@@ -114,7 +114,7 @@ def _meta_of_another() -> bytes:
 
 def _not_storage() -> bytes:
     dataset = builders.dx(study="no-storage")
-    dataset.SOPClassUID = dataset.file_meta.MediaStorageSOPClassUID = "1.2.840.10008.1.1"
+    dataset.SOPClassUID = dataset.file_meta.MediaStorageSOPClassUID = Verification
     return builders.part10(dataset)
 
 

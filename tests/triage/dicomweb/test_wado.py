@@ -10,7 +10,7 @@ import pytest
 import requests
 from dicomweb_client.api import DICOMwebClient
 from PIL import Image
-from sqlalchemy import select
+from sqlalchemy import Select, select
 
 from db.tables import AuditRow, InstanceRow
 from tests.triage.dicomweb.service import Service, served
@@ -225,5 +225,5 @@ def test_nobody_gets_anything_and_every_access_is_noted(filled: Service) -> None
     assert filled.get("/studies/1.2.3.4").status_code == 404
 
 
-def _accesses() -> object:
+def _accesses() -> Select[AuditRow]:
     return select(AuditRow).where(AuditRow.event_type == "dicomweb.retrieve")
