@@ -6,7 +6,7 @@ from xml.etree import ElementTree
 
 import httpx
 import pytest
-from pydicom.uid import UID, JPEGBaseline8Bit, Verification
+from pydicom.uid import UID, JPEGBaseline8Bit
 
 from tests import builders
 from tests.triage.dicomweb.service import BOUNDARY, Service, body, file, kind, served
@@ -114,7 +114,7 @@ def _meta_of_another() -> bytes:
 
 def _not_storage() -> bytes:
     dataset = builders.dx(study="no-storage")
-    dataset.SOPClassUID = dataset.file_meta.MediaStorageSOPClassUID = Verification
+    dataset.SOPClassUID = dataset.file_meta.MediaStorageSOPClassUID = UID("1.2.840.10008.1.1")
     return builders.part10(dataset)
 
 
