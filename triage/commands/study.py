@@ -19,6 +19,7 @@ from db.tables import (
     StudyRow,
     TransitionRow,
 )
+from triage import evidence
 from triage.errors import TriageError
 from triage.finding import Outcome
 from triage.record import requeue_refused
@@ -65,6 +66,7 @@ def describe(database: Database, key: str) -> dict[str, Any]:
             "arrivals": copies,
             "generations": _rows(session, GenerationRow, study.id, "number", "evidence", "digest",
                                  "closed_at"),
+            **_evidence(session, study),
             "decisions": _rows(session, DecisionRow, study.id, "generation", "outcome",
                                "priority_name", "sentence", "reason_code", "mode", "at"),
             "detections": _rows(session, DetectionRow, study.id, "generation", "detector",
@@ -79,6 +81,32 @@ def describe(database: Database, key: str) -> dict[str, Any]:
             "history": _rows(session, TransitionRow, study.id, "at", "old", "new", "reason",
                              "actor"),
         }  # fmt: skip
+
+
+def _evidence(session: Session, study: StudyRow) -> dict[str, Any]:
+    """Give what says that the study is complete, and what closed each generation."""
+    known = evidence.shown(session, study)
+    count = [known.count] if known.count is not None else []
+    return {
+        "closings": [
+            _columns(one, "generation", "kind", "sentence", "held", "expected", "closed_at")
+            for one in known.closings
+        ],
+        "announcements": [
+            _columns(one, "kind", "state", "reason_code", "ae_title", "listed", "missing",
+                     "last_at", "sop_instance_uid")
+            for one in known.announced
+        ],
+        "counts": [
+            _columns(one, "source", "answer", "held", "agreed", "asked_at", "last_error")
+            for one in count
+        ],
+        "arrivals_by_series": [
+            _columns(one, "series_instance_uid", "modality", "instances", "longest_gap_ms",
+                     "first_at", "last_at")
+            for one in known.series
+        ],
+    }  # fmt: skip
 
 
 def waiting(database: Database, *, every: bool) -> list[dict[str, Any]]:

@@ -6,6 +6,7 @@ says what to expect, silence is learnt or configured; time runs out last.
 
 from triage.evidence.arrivals import arrived
 from triage.evidence.messages import take
+from triage.evidence.shown import Shown, shown
 from triage.evidence.verdict import Verdict, closed, judge, unfinished
 
-__all__ = ["Verdict", "arrived", "closed", "judge", "take", "unfinished"]
+__all__ = ["Shown", "Verdict", "arrived", "closed", "judge", "shown", "take", "unfinished"]
