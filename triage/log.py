@@ -24,7 +24,9 @@ def configure(service: str, *, as_json: bool, level: str = "INFO") -> None:
         if as_json
         else [*shared, renderer],
         wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level)),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.WriteLoggerFactory(
+            sys.stderr
+        ),  # whole lines: processes share files
         cache_logger_on_first_use=False,
     )
     structlog.contextvars.bind_contextvars(service=service)

@@ -1,85 +1,126 @@
-"""How fast the listener takes a CT study from storescu: python -m tests.bench.receive [images]
+"""The listener beside DCMTK's storescp and Orthanc: python -m tests.bench.receive [--quick]
 
-300 images of 512 x 512 in 16 bits; one and four parallel associations; fsync on. For comparison
-DCMTK's storescp, which does not sync. Prints instances per second, median of three.
+Same senders, DCMTK's storescu: 300 CT images of 512 KiB over one and over four associations, with
+TCP_NODELAY and without, as most modalities are; 20 DX of 10 MB. Each repetition runs every receiver
+once, in random order, on emptied storage; a ratio is the median over repetitions of storescp's
+time by this one's. The listener syncs file and folder before each answer, Orthanc its files,
+storescp nothing. Then CPU time an instance, and memory with 32 associations at once.
 """
 
+import argparse
 import os
+import random
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
+from collections import defaultdict
+from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
-import pydicom
-from pydicom.dataset import FileMetaDataset
-from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
+from tests.bench.receivers import (
+    CT,
+    DX,
+    Receiver,
+    cpu_s,
+    peak_memory,
+    real_disk,
+    receivers,
+    send,
+    write_study,
+)
 
-from tests.servers import binary, storescp
-from tests.triage.receive.conftest import running_listener
-
-
-def write_study(folder: Path, images: int) -> list[Path]:
-    """Write one CT series."""
-    random = np.random.default_rng(0)
-    study, series, frame = generate_uid(), generate_uid(), generate_uid()
-    paths = []
-    for number in range(images):
-        one = pydicom.Dataset()
-        one.file_meta = FileMetaDataset()
-        one.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-        one.file_meta.MediaStorageSOPClassUID = one.SOPClassUID = CTImageStorage
-        one.SOPInstanceUID = generate_uid()
-        one.file_meta.MediaStorageSOPInstanceUID = one.SOPInstanceUID
-        one.StudyInstanceUID, one.SeriesInstanceUID = study, series
-        one.FrameOfReferenceUID = frame
-        one.Modality, one.PatientID, one.PatientName = "CT", "BENCH", "BENCH^RECEIVE"
-        one.StudyDate, one.StudyTime, one.InstanceNumber = "20260101", "120000", number + 1
-        one.ImageType, one.SeriesDescription = ["ORIGINAL", "PRIMARY", "AXIAL"], "HEAD"
-        one.Rows = one.Columns = 512
-        one.ImagePositionPatient, one.ImageOrientationPatient = [0, 0, number], [1, 0, 0, 0, 1, 0]
-        one.PixelSpacing, one.SliceThickness = [0.5, 0.5], "1"
-        one.SamplesPerPixel, one.PhotometricInterpretation = 1, "MONOCHROME2"
-        one.BitsAllocated, one.BitsStored, one.HighBit, one.PixelRepresentation = 16, 12, 11, 0
-        one.RescaleIntercept, one.RescaleSlope = "-1024", "1"
-        one.PixelData = random.integers(0, 4096, (512, 512), dtype=np.uint16).tobytes()
-        path = folder / f"{number:04d}.dcm"
-        one.save_as(path, enforce_file_format=True)
-        paths.append(path)
-    return paths
+MOST_ASSOCIATIONS = 32
 
 
-def send(port: int, ae_title: str, parts: list[list[Path]]) -> float:
-    """Send all parts at once, one association each; gives seconds."""
-    program = binary("storescu", "/usr/bin")
-    command = [program, "-aec", ae_title, "-pdu", "131072", "127.0.0.1", str(port)]
-    environment = {**os.environ, "TCP_NODELAY": "1"}
-    started = time.perf_counter()
-    senders = [subprocess.Popen([*command, *map(str, part)], env=environment) for part in parts]
-    assert all(sender.wait() == 0 for sender in senders)
-    return time.perf_counter() - started
+@dataclass(frozen=True)
+class Workload:
+    """What is sent, and how."""
+
+    name: str
+    paths: list[Path]
+    associations: int = 1
+    no_delay: bool = True
+
+    @property
+    def parts(self) -> list[list[Path]]:
+        return [self.paths[start :: self.associations] for start in range(self.associations)]
+
+
+@dataclass
+class Result:
+    """What one receiver took for one workload, a value for each repetition."""
+
+    seconds: list[float] = field(default_factory=list)
+    cpu_s: list[float] = field(default_factory=list)
+
+
+def measure(receiver: Receiver, workload: Workload, result: Result) -> None:
+    """Run once; the receiver must have every instance."""
+    receiver.empty()
+    os.sync()
+    before = cpu_s(receiver.pid)
+    result.seconds.append(send(receiver, workload.parts, no_delay=workload.no_delay))
+    result.cpu_s.append(cpu_s(receiver.pid) - before)
+    assert receiver.stored() == len(workload.paths), receiver.name
+
+
+def show(workload: Workload, results: dict[str, Result]) -> None:
+    """Print one table."""
+    count, reference = len(workload.paths), results["storescp"].seconds
+    print(f"\n{workload.name}\n{'':18}   inst/s (min - max)    x storescp   CPU ms/inst")  # noqa: T201
+    for name, result in results.items():
+        rates = sorted(count / one for one in result.seconds)
+        ratio = statistics.median(
+            ours / mine for ours, mine in zip(reference, result.seconds, strict=True)
+        )
+        cpu_ms = statistics.median(result.cpu_s) / count * 1000
+        spread = f"({rates[0]:.0f} - {rates[-1]:.0f})"
+        print(  # noqa: T201
+            f"{name:18} {statistics.median(rates):8.0f} {spread:14} {ratio:10.2f} {cpu_ms:12.2f}"
+        )
+
+
+def memory(receiver: Receiver, paths: list[Path]) -> None:
+    """Print the peak with as many associations as are let in."""
+    receiver.empty()
+    parts = [paths[start::MOST_ASSOCIATIONS] for start in range(MOST_ASSOCIATIONS)]
+    with peak_memory(receiver.pid) as found:
+        send(receiver, [part for part in parts if part])
+    print(f"{receiver.name:18} {found[0]:8.0f} before {found[-1]:8.0f} at most")  # noqa: T201
 
 
 def main() -> None:
-    images = int(sys.argv[1]) if len(sys.argv) > 1 else 300
-    with tempfile.TemporaryDirectory() as name:
+    options = argparse.ArgumentParser(description="Compare receivers.")
+    options.add_argument("--quick", action="store_true", help="60 CT, 4 DX, one repetition")
+    options.add_argument("--repetitions", type=int, default=0)
+    options.add_argument("--scratch", type=Path, help="a folder on a disk")
+    asked = options.parse_args()
+    images, films, repetitions = (60, 4, 1) if asked.quick else (300, 20, 5)
+    scratch, kind = real_disk(asked.scratch)
+    with tempfile.TemporaryDirectory(dir=scratch) as name, receivers(Path(name)) as all_of_them:
         folder = Path(name)
-        paths = write_study(folder, images)
-        with (
-            running_listener(folder / "triage") as ours,
-            storescp(folder / "theirs", "+B", "-pdu", "131072", "--fork") as theirs,
-        ):
-            peers = {"triage": (ours.port, "TRIAGE"), "storescp": (theirs.port, theirs.ae_title)}
-            for parallel in (1, 4):
-                parts = [paths[start::parallel] for start in range(parallel)]
-                for who, (port, ae_title) in peers.items():
-                    taken = [send(port, ae_title, parts) for _ in range(3)]
-                    rate = images / statistics.median(taken)
-                    print(f"{who} {parallel} association(s): {rate:.0f} instances/s")  # noqa: T201
-            assert len(ours.waiting()) == images * 6
-            print(f"listener: {ours.rss_kib() / 1024:.0f} MiB resident")  # noqa: T201
+        ct = write_study(folder / "ct", images, **CT)  # type: ignore[arg-type]
+        dx = write_study(folder / "dx", films, **DX)  # type: ignore[arg-type]
+        workloads = [
+            Workload(f"{images} CT, 1 association", ct),
+            Workload(f"{images} CT, 4 associations", ct, 4),
+            Workload(f"{images} CT, 1 association, sender without TCP_NODELAY", ct, 1, False),
+            Workload(f"{films} DX, 1 association", dx),
+        ]
+        print(f"in {scratch} ({kind}), {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")  # noqa: T201
+        for workload in workloads:
+            results: dict[str, Result] = defaultdict(Result)
+            for one in all_of_them:  # in the order of the table
+                _ = results[one.name]
+            for _ in range(asked.repetitions or repetitions):
+                for receiver in random.sample(all_of_them, len(all_of_them)):
+                    measure(receiver, workload, results[receiver.name])
+                    time.sleep(0.2)
+            show(workload, results)
+        print(f"\nMiB resident, {MOST_ASSOCIATIONS} associations")  # noqa: T201
+        for receiver in all_of_them:
+            memory(receiver, ct)
+        print(f"load {os.getloadavg()[0]:.1f}")  # noqa: T201
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ No database, no broker, no tensors in this process: whatever else is down, modal
 """
 
 import contextvars
+import gc
 import os
 import resource
 import signal
@@ -201,6 +202,7 @@ def serve(settings: Settings, *, ready: Callable[[int], None] | None = None) -> 
     if count == 1:
         _listen(settings, None, lambda one: _tell(one.port, one.tls_port, swept, ready))
         return
+    _settle_memory()
     gate = open_gate(limits.tls, spool.journal)
     shared = share(settings, is_secured=gate is not None)
     crew = Crew(
@@ -221,6 +223,7 @@ def _listen(settings: Settings, shared: Shared | None, started: Callable[[Listen
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: stop.set())
     listener = Listener(settings, shared)
+    _settle_memory()
     listener.start()
     started(listener)
     while not stop.wait(FLUSH_S) and listener.is_alive:
@@ -245,6 +248,12 @@ def _bury(pid: int, shared: Shared, spool: Spool) -> None:
     shared.slots.forget(pid)
     with suppress(OSError):
         spool.sweep()
+
+
+def _settle_memory() -> None:
+    """Leave what was imported out of garbage collection: it stays, and forked it stays shared."""
+    gc.collect()
+    gc.freeze()
 
 
 def _harden(settings: Settings) -> None:

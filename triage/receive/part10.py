@@ -9,6 +9,7 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import lru_cache
 from struct import Struct
 from typing import Final, NamedTuple, Protocol
 
@@ -62,12 +63,22 @@ def file_header(
 
     Presentation addresses are written as PS3.10 7.1.1.1 says: "dicom:10.0.0.5:104".
     """
-    theirs = f"{caller.scheme}:{_host(caller.address)}:{caller.port}"
-    ours = f"{caller.scheme}:{_host(caller.our_address)}:{caller.our_port}"
     meta = b"".join((
         LONG.pack(2, 0x0001, b"OB", 2) + b"\0\x01",
         _short(0x0002, b"UI", named.sop_class_uid),
         _short(0x0003, b"UI", named.sop_instance_uid),
+        _of_association(transfer_syntax_uid, caller),
+        _private(caller, note or {}),
+    ))  # fmt: skip
+    return PREFIX + SHORT.pack(2, 0, b"UL", 4) + len(meta).to_bytes(4, "little") + meta
+
+
+@lru_cache(maxsize=256)
+def _of_association(transfer_syntax_uid: str, caller: Caller) -> bytes:
+    """Give what is the same in every file of one association."""
+    theirs = f"{caller.scheme}:{_host(caller.address)}:{caller.port}"
+    ours = f"{caller.scheme}:{_host(caller.our_address)}:{caller.our_port}"
+    return b"".join((
         _short(0x0010, b"UI", transfer_syntax_uid),
         _short(0x0012, b"UI", IMPLEMENTATION_CLASS_UID),
         _short(0x0013, b"SH", IMPLEMENTATION_VERSION_NAME),
@@ -78,9 +89,7 @@ def file_header(
         _address(0x0027, theirs),
         _address(0x0028, ours),
         _short(0x0100, b"UI", IMPLEMENTATION_CLASS_UID),
-        _private(caller, note or {}),
     ))  # fmt: skip
-    return PREFIX + SHORT.pack(2, 0, b"UL", 4) + len(meta).to_bytes(4, "little") + meta
 
 
 def _short(element: int, vr: bytes, text: str) -> bytes:

@@ -98,6 +98,8 @@ class Walk:
                 stack.pop()
                 self._counts.pop()
                 continue
+            if not (frame.holds_items or frame.implicit) and self._skim(frame):
+                continue
             self._count()
             if frame.holds_items:
                 self._item(frame)
@@ -124,11 +126,32 @@ class Walk:
         if len(self._data) >= 8 and looks_explicit == self._stack[0].implicit:
             _refuse("not in the negotiated transfer syntax")
 
-    def _count(self) -> None:
-        self.elements += 1
-        self._counts[-1] += 1
+    def _count(self, more: int = 1) -> None:
+        self.elements += more
+        self._counts[-1] += more
         if self._counts[-1] > MAX_ELEMENTS or self.elements > MAX_ELEMENTS_IN_ALL:
             _refuse("too many elements")
+
+    def _skim(self, frame: _Frame) -> int:
+        """Pass over the plain elements that come next: most of any header; gives how many.
+
+        Whatever is not plain is left to ``_element``.
+        """
+        data, position, unpack = self._data, self._position, self._explicit_header
+        last, wanted = frame.end - 8, self._wanted if len(self._stack) == 1 else ()
+        count = 0
+        while position <= last and count <= MAX_ELEMENTS:
+            group, element, vr, length = unpack(data, position)
+            start = position + 8
+            if vr not in SHORT_VRS or not 8 <= group < 0xFFFE or start + length > frame.end:
+                break
+            count += 1
+            if (tag := group << 16 | element) in wanted:
+                self._keep(tag, Value(start, length))
+            position = start + length
+        self._position = position
+        self._count(count)
+        return count
 
     def _element(self, frame: _Frame) -> None:
         position, room = self._position, frame.end - self._position
