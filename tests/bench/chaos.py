@@ -211,6 +211,7 @@ def run(arguments: argparse.Namespace, folder: Path) -> dict[str, object]:
             )
         )  # fmt: skip
         hospital = sender(running, folder, arguments)
+        servers.wait_until((folder / "out" / "ledger.jsonl").is_file, hospital, "the hospital")
         chaos = Chaos(running, pacs, broker, postgres, random.Random(arguments.seed))
         over = time.monotonic() + arguments.minutes * 60
         chaos.until(lambda: time.monotonic() > over or hospital.poll() is not None)

@@ -4,6 +4,7 @@ import io
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pydicom
 import pytest
@@ -12,7 +13,7 @@ from pydicom.encaps import encapsulate
 from pydicom.uid import UID, JPEGLSLossless, RLELossless
 from sqlalchemy import select
 
-from db.tables import InstanceRow
+from db.tables import InstanceRow, StudyRow
 from tests.builders import dx
 from tests.path.fates import Road, road
 from tests.triage.receive import build
@@ -81,6 +82,8 @@ def rewritten(old: bytes, new: bytes) -> File:
 
 
 WHOLE = build.ct_bytes()
+UNEVEN = bytes(range(256)) * 2
+"""Pixels that could not be those of another image by chance."""
 PROGRAM = b"MZ\x90\0" + bytes(124) + b"DICM"
 MADE = {
     "B1 cut in its pixels": (ct(WHOLE[:-3]), "refused 0xC000"),
@@ -126,6 +129,16 @@ MADE = {
     "B20 nothing": (ct(b""), "refused 0xC000"),
     "B20 no pixels": (ct(build.ct_bytes(PixelData=None)), "not analysed no-image"),
 }
+AGAIN: dict[str, tuple[dict[str, Any], str]] = {
+    "B6 the same": ({}, "not analysed no-route"),
+    "B7 other pixels": ({"PixelData": b"\1" * 512}, "held content-conflict"),
+    "B8 another name": ({"PatientName": "CORRECTED^NAME"}, "not analysed no-route"),
+    "C5 another patient": (
+        {"SOPInstanceUID": "1.2.826.0.1.3680043.8.498.2", "PatientID": "OTHER"},
+        "held identity-conflict",
+    ),
+}
+"""What differs in a second file of the study, and what the study comes to."""
 BROUGHT = {
     "CT_small.dcm": "not analysed no-route",
     "ExplVR_BigEnd.dcm": "held no-patient",
@@ -146,6 +159,32 @@ BROUGHT = {
 def test_a_made_file_comes_to_what_is_expected(site: Road, name: str) -> None:
     file, expected = MADE[name]
     assert site.fate(file) == expected
+
+
+@pytest.mark.parametrize("name", AGAIN)
+def test_a_second_file_of_one_instance_comes_to_what_is_expected(site: Road, name: str) -> None:
+    changes, expected = AGAIN[name]
+    uid = str(changes.get("SOPInstanceUID", build.SOP))
+    second = build.ct_bytes(**{"PixelData": UNEVEN, **changes})
+    assert site.fate(ct(build.ct_bytes(PixelData=UNEVEN)), ct(second, sop=uid)) == expected
+
+
+def test_text_that_lies_is_kept_as_it_came_and_shown_without_what_turns_it_round(
+    site: Road,
+) -> None:
+    name = "Can\u202eYRAN\u0007^\u2066".encode() + b"\xff\xfe"
+    utf8 = build.raw(0x00080005, b"CS", b"ISO_IR 192")
+    patient = build.raw(0x00100010, b"PN", name) + build.raw(0x00100020, b"LO", b"P1")
+    file = ct(utf8 + build.identity() + patient)
+    site.forget()
+    assert send(site.running.port, file) == 0
+    site.ingest()
+    with site.database.reading() as session:
+        [study], [row] = session.scalars(select(StudyRow)), session.scalars(select(InstanceRow))
+    assert study.patient_name.startswith("CanYRAN")
+    assert study.patient_name.isprintable()
+    assert "\u202e" not in study.patient_name
+    assert content_of(site, row) == file.data
 
 
 @pytest.mark.parametrize("name", BROUGHT)

@@ -9,11 +9,13 @@ from typing import Final
 
 import httpx
 
-from triage.errors import ConfigError
+from triage.errors import ConfigError, TriageError
 
 LIMIT: Final = 500
 LOOK_EVERY_S: Final = 0.5
 TIMEOUT_S: Final = 20.0
+PATIENCE_S: Final = 30.0
+"""For a worklist that is just starting."""
 RECEIVING: Final = "receiving"
 _FORM_TOKEN: Final = re.compile(r'name="form_token"\s+value="([^"]+)"')
 
@@ -61,7 +63,7 @@ class Reader(threading.Thread):
         self._desk, self._seen = desk, seen
         self._dice = random.Random(seed)  # noqa: S311 - a simulation, no secret
         self._stop_asked = threading.Event()
-        self._client = sign_in(desk)
+        self._client = sign_in(desk, patience_s=PATIENCE_S)
         self.failed = 0
         """Requests that did not work."""
 
@@ -72,7 +74,7 @@ class Reader(threading.Thread):
             try:
                 if self._read_next():
                     pause_s = self._dice.expovariate(1 / self._desk.read_s)
-            except (httpx.HTTPError, ValueError, KeyError):
+            except (httpx.HTTPError, TriageError, ValueError, KeyError):
                 self.failed += 1
             self._stop_asked.wait(pause_s)
         self._client.close()
@@ -102,24 +104,34 @@ class Reader(threading.Thread):
         return True
 
 
-def sign_in(desk: Desk) -> httpx.Client:
-    """Give a client with a session.
+def sign_in(desk: Desk, *, patience_s: float = 0.0) -> httpx.Client:
+    """Give a client with a session; ``patience_s`` is for a worklist that does not answer yet.
 
     Raises:
         ConfigError: the worklist does not answer, or refuses name or password.
     """
-    client = httpx.Client(base_url=desk.url, timeout=TIMEOUT_S)
-    try:
-        form = _FORM_TOKEN.search(client.get("/login").raise_for_status().text)
-        values = {"name": desk.user, "password": desk.password}
-        values["form_token"] = form.group(1) if form else ""
-        answer = client.post("/login", data=values)
-    except httpx.HTTPError as why:
-        client.close()
-        msg = f"the worklist at {desk.url} does not answer ({type(why).__name__}); check --web"
-        raise ConfigError(msg) from None
-    if answer.status_code != httpx.codes.SEE_OTHER:
-        client.close()
+    deadline = time.monotonic() + patience_s
+    while True:
+        client = httpx.Client(base_url=desk.url, timeout=TIMEOUT_S)
+        try:
+            return _signed_in(client, desk)
+        except httpx.HTTPError as why:
+            client.close()
+            if time.monotonic() >= deadline:
+                name = type(why).__name__
+                msg = f"the worklist at {desk.url} does not answer ({name}); check --web"
+                raise ConfigError(msg) from None
+            time.sleep(LOOK_EVERY_S)
+        except ConfigError:
+            client.close()
+            raise
+
+
+def _signed_in(client: httpx.Client, desk: Desk) -> httpx.Client:
+    form = _FORM_TOKEN.search(client.get("/login").raise_for_status().text)
+    values = {"name": desk.user, "password": desk.password}
+    values["form_token"] = form.group(1) if form else ""
+    if client.post("/login", data=values).status_code != httpx.codes.SEE_OTHER:
         msg = f"the worklist at {desk.url} refuses this user or password; check --user"
         raise ConfigError(msg)
     return client
