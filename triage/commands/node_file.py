@@ -60,7 +60,10 @@ def remove(text: str, section: str, index: int) -> str:
     entry = _sequence(found[1], section).value[index]
     lines = text.splitlines(keepends=True)
     begin, end = entry.start_mark.line, entry.end_mark.line
-    end += entry.end_mark.column > 0 and end < len(lines)
+    if entry.flow_style:  # it ends in its line; one of several lines where the next thing begins
+        end += 1
+    if entry.end_mark.index >= len(text):
+        end = len(lines)
     while begin > found[0].end_mark.line + 1 and lines[begin - 1].lstrip().startswith("#"):
         begin -= 1
     while end > begin + 1 and _is_remark(lines[end - 1]):

@@ -123,7 +123,7 @@ def _dates(name: str, one: x509.Certificate) -> Check:
         found = f"not valid before {one.not_valid_before_utc:%Y-%m-%d %H:%M} UTC"
         return Check(name, ok=False, found=found, fix="set this machine's clock")
     if left < 0:
-        return Check(name, ok=False, found=f"expired {-left} days ago", fix=RENEW)
+        return Check(name, ok=False, found=f"expired on {until:%Y-%m-%d}", fix=RENEW)
     return Check(name, left >= WARN_DAYS, f"{left} days left, until {until:%Y-%m-%d}", RENEW)
 
 
