@@ -42,7 +42,12 @@ def conformance(
 def statement(settings: Settings) -> dict[str, Any]:
     """Gather both statements as JSON."""
     from triage import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
-    from triage.commands import conformance_ihe, conformance_network, conformance_objects
+    from triage.commands import (
+        conformance_ihe,
+        conformance_network,
+        conformance_objects,
+        conformance_priors,
+    )
 
     made = conformance_objects.specimens(settings)
     return {
@@ -51,7 +56,13 @@ def statement(settings: Settings) -> dict[str, Any]:
         "implementation_class_uid": IMPLEMENTATION_CLASS_UID,
         "implementation_version_name": IMPLEMENTATION_VERSION_NAME,
         "mode": settings.site.intended_use.mode,
-        "entities": [_entity(one) for one in conformance_network.entities(settings, made)],
+        "entities": [
+            _entity(one)
+            for one in (
+                *conformance_network.entities(settings, made),
+                *conformance_priors.fetchers(settings),
+            )
+        ],
         "web_services": _web_services(settings),
         "other_interfaces": _other_interfaces(settings),
         "objects": [
@@ -99,6 +110,7 @@ def _web_services(settings: Settings) -> list[dict[str, str]]:
     if site.ups.manager.enabled:
         where = f"{site.web.host}:{site.web.port}"
         found.append({"role": "origin server", "service": "UPS-RS (PS3.18 11)", "with": where})
+    found += _offered(settings)
     found += [
         {
             "role": "user agent",
@@ -109,6 +121,21 @@ def _web_services(settings: Settings) -> list[dict[str, str]]:
         if one.kind == "web"
     ]
     return found
+
+
+def _offered(settings: Settings) -> list[dict[str, str]]:
+    """Give what is offered for reading on the worklist, and with storing on a server of its own."""
+    site, of = settings.site, settings.site.dicomweb
+    read = "QIDO-RS Search (PS3.18 10.6); WADO-RS Retrieve (10.4), as docs/dicomweb.md says"
+    doors = (
+        (of.on_worklist, read, site.web),
+        (of.server.enabled, f"STOW-RS Store (PS3.18 10.5); {read}", of.server),
+    )
+    return [
+        {"role": "origin server", "service": what, "with": f"{where.host}:{where.port}"}
+        for is_open, what, where in doors
+        if is_open
+    ]
 
 
 def _other_interfaces(settings: Settings) -> list[dict[str, str]]:

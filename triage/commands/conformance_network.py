@@ -133,13 +133,13 @@ def sender(to: Dimse, made: Mapping[str, Made], *, readers: bool = False) -> Ent
     stored = [(kind, made[kind]) for kind in kinds if kind in made]
     pairs = [(one.document.sop_class_uid, one.transfer_syntax_uid) for _, one in stored]
     services = [
-        *_proposed(pairs, "C-STORE"),
-        *_proposed([(dimse.STUDY_ROOT_FIND, ImplicitVRLittleEndian)], "C-FIND of one instance"),
+        *proposed(pairs, "C-STORE"),
+        *proposed([(dimse.STUDY_ROOT_FIND, ImplicitVRLittleEndian)], "C-FIND of one instance"),
         *_probing(),
     ]
     if to.commitment:
         asked = [(commitment.SOP_CLASS, ExplicitVRLittleEndian)]
-        services += _proposed(asked, "N-ACTION; N-EVENT-REPORT on the same association")
+        services += proposed(asked, "N-ACTION; N-EVENT-REPORT on the same association")
     return Entity(
         name=f"SENDER to {to.name}",
         ae_title=to.calling_ae_title,
@@ -161,7 +161,7 @@ def manager(settings: WorkManager) -> Entity:
         words.QUERY: "C-FIND",
         scp.VERIFICATION: "C-ECHO",
     }
-    tells = _proposed([(words.EVENT, ExplicitVRLittleEndian)], "N-EVENT-REPORT")
+    tells = proposed([(words.EVENT, ExplicitVRLittleEndian)], "N-EVENT-REPORT")
     return Entity(
         name="UPS MANAGER",
         ae_title=settings.ae_title,
@@ -187,7 +187,7 @@ def performer(to: DimseManager) -> Entity:
     services = [
         service
         for uid, does in what.items()
-        for service in _proposed([(uid, ExplicitVRLittleEndian)], does)
+        for service in proposed([(uid, ExplicitVRLittleEndian)], does)
     ]
     return Entity(
         name=f"UPS PERFORMER for {to.name}",
@@ -216,8 +216,8 @@ def _probing() -> list[Service]:
     stores = [(str(one), str(syntax)) for one in probe.STORES for syntax in probe.SYNTAXES]
     asked = [*stores, (commitment.SOP_CLASS, str(ImplicitVRLittleEndian))]
     return [
-        *_proposed([(dimse.VERIFICATION, ImplicitVRLittleEndian)], "C-ECHO"),
-        *_proposed(asked, "only proposed, to learn what is accepted"),
+        *proposed([(dimse.VERIFICATION, ImplicitVRLittleEndian)], "C-ECHO"),
+        *proposed(asked, "only proposed, to learn what is accepted"),
     ]
 
 
@@ -230,7 +230,7 @@ def _outgoing(deadline_s: float) -> dict[str, str]:
     }
 
 
-def _proposed(pairs: Iterable[tuple[str, str]], what: str) -> list[Service]:
+def proposed(pairs: Iterable[tuple[str, str]], what: str) -> list[Service]:
     """Give what ``dimse.associate`` proposes for these, a presentation context each."""
     return [
         Service(str(one.abstract_syntax), tuple(map(str, one.transfer_syntax)), "SCU", what)

@@ -117,6 +117,8 @@ def test_a_site_without_destinations_claims_nothing(tmp_path: Path) -> None:
     assert answer.code == 0
     _, integration = answer.out.split("# IHE Integration Statement\n")
     assert "None.\n\nNot claimed:" in integration
-    assert answer.out.split("### 3.3 Web services\n\n")[1].startswith("None.")
+    web, _, _ = answer.out.split("### 3.3 Web services\n\n")[1].partition("###")
+    assert "QIDO-RS Search" in web
+    assert "STOW-RS" not in web
     assert "#### 3.2.1 LISTENER" in answer.out
     assert "#### 3.2.2" not in answer.out
