@@ -61,7 +61,9 @@ def simulate(
     readers: Annotated[int, typer.Option(min=0, max=50)] = 1,
     reads: Annotated[float, typer.Option(min=0.1, help="Studies an hour and reader.")] = 20.0,
     hostile: Annotated[bool, typer.Option("--hostile", help="Repeats, late, mixed, cut.")] = False,
-    archive: Annotated[bool, typer.Option("--archive", help="Also send to the PACS.")] = False,
+    archive: Annotated[
+        bool, typer.Option("--archive", help="Send to the PACS first; it is asked how many.")
+    ] = False,
     pacs: Annotated[str, typer.Option(help="auto, small or orthanc.")] = "auto",
     quiet_s: Annotated[float, typer.Option(min=0.1, help="completeness.quiet_s.")] = 5.0,
     limit_s: Annotated[float, typer.Option(min=1, help="For everything to rest.")] = 600.0,
@@ -187,5 +189,7 @@ def _own_site(hospital: "Hospital", state: Path, pacs: str, quiet_s: float, read
         msg = "write auto, small or orthanc"
         raise typer.BadParameter(msg, param_hint="--pacs")
     titles = sorted({one for titles in hospital.titles().values() for one in titles})
-    wish = Wish(state.expanduser().absolute(), titles, pacs, quiet_s, read_s)  # type: ignore[arg-type]
-    return own_site(wish)
+    place = state.expanduser().absolute()
+    return own_site(
+        Wish(place, titles, pacs, quiet_s, read_s, asks=hospital.archive)  # type: ignore[arg-type]
+    )

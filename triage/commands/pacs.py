@@ -4,7 +4,7 @@ import hashlib
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
@@ -69,7 +69,7 @@ def serve_pacs(
     handlers: list[Any] = [
         (evt.EVT_CONN_OPEN, dimse.hurry),
         (evt.EVT_C_STORE, _store, [folder]),
-        (evt.EVT_C_FIND, _find, [folder]),
+        (evt.EVT_C_FIND, _find, [Shelf(folder)]),
     ]
     server: Any = ae.start_server((host, port), block=False, evt_handlers=handlers)
     try:
@@ -125,20 +125,51 @@ def _store(event: evt.Event, folder: Path) -> int:
     return SUCCESS
 
 
-def _find(event: evt.Event, folder: Path) -> Iterator[tuple[int, Dataset | None]]:
+class Shelf:
+    """The headers of what a folder keeps, each read once; threads share it."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._lock = threading.Lock()
+        self._headers: dict[Path, Dataset] = {}
+
+    def headers(self) -> list[Dataset]:
+        """Give the headers, by file name; a file keeps its first content, so one reading does."""
+        with self._lock:
+            for path in _files(self._folder):
+                if path not in self._headers:
+                    self._headers[path] = pydicom.dcmread(path, stop_before_pixels=True)
+            return [self._headers[path] for path in sorted(self._headers)]
+
+
+def _find(event: evt.Event, shelf: Shelf) -> Iterator[tuple[int, Dataset | None]]:
     query = event.identifier
     level = str(query.get("QueryRetrieveLevel", ""))
     if level not in LEVELS:
         yield IDENTIFIER_MISMATCH, None
         return
+    headers = shelf.headers()
     answered: set[str] = set()
-    for path in _files(folder):
-        header = pydicom.dcmread(path, stop_before_pixels=True)
+    for header in headers:
         unique = str(header.get(LEVELS[level], ""))
         if unique not in answered and _matches(query, header):
             answered.add(unique)
-            yield PENDING, _answer(query, header)
+            answer = _answer(query, header)
+            _count(answer, query, [one for one in headers if one.get(LEVELS[level]) == unique])
+            yield PENDING, answer
     yield SUCCESS, None
+
+
+def _count(answer: Dataset, query: Dataset, mine: Sequence[Dataset]) -> None:
+    """Write how much belongs to a study or series, where that is asked (PS3.4 C.3.4)."""
+    series = {str(one.get("SeriesInstanceUID", "")) for one in mine}
+    for keyword, count in (
+        ("NumberOfStudyRelatedInstances", len(mine)),
+        ("NumberOfSeriesRelatedInstances", len(mine)),
+        ("NumberOfStudyRelatedSeries", len(series)),
+    ):
+        if keyword in query:
+            setattr(answer, keyword, count)
 
 
 def _matches(query: Dataset, header: Dataset) -> bool:
@@ -147,7 +178,7 @@ def _matches(query: Dataset, header: Dataset) -> bool:
         asked = element.value
         if element.keyword in {"QueryRetrieveLevel", "SpecificCharacterSet"} or element.VR == "SQ":
             continue
-        if asked in (None, "", []):
+        if asked in (None, "", []) or element.keyword.startswith("NumberOf"):
             continue
         has = str(header.get(element.keyword, ""))
         wanted = [str(one) for one in asked] if element.VM > 1 else [str(asked)]

@@ -121,7 +121,8 @@ class Station(threading.Thread):
 
     def _deliver(self, part: Sequence[Image], made: Made) -> None:
         if self._desk.archive:
-            self._store(part, made, self._desk.archive, self._note_archived)
+            own = [image for image in part if image in made.images]
+            self._store(own, made, self._desk.archive, self._note_archived)
         self._store(part, made, self._to, self._note)
 
     def _store(self, part: Sequence[Image], made: Made, to: Remote, note: Note) -> None:

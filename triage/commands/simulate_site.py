@@ -64,6 +64,8 @@ class Wish:
     pacs: PacsKind = "auto"
     quiet_s: float = 5.0
     read_s: float = 60.0
+    asks: bool = False
+    """The pipeline asks the PACS how many instances a study has."""
 
 
 @contextmanager
@@ -146,6 +148,9 @@ def _configure(wish: Wish) -> Settings:
         ],
         "completeness": {"quiet_s": wish.quiet_s, "quiet_s_by_modality": {}},
     }
+    if wish.asks:
+        pacs = {"name": "pacs", "ae_title": PACS_AE, "host": "127.0.0.1", "port": ports[2]}
+        site["completeness"]["sources"] = [pacs]
     folder = wish.state / "configs"
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     heading = "# Written by `triage simulate` at every start.\n"

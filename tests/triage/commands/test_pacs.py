@@ -87,6 +87,16 @@ def test_it_finds_what_it_keeps(served: tuple[Remote, Path]) -> None:
     assert found(remote, "IMAGE", SOPInstanceUID="1.2.3") == []
 
 
+def test_it_counts_what_belongs_together(served: tuple[Remote, Path]) -> None:
+    keys = {"NumberOfStudyRelatedInstances": "", "NumberOfStudyRelatedSeries": ""}
+    for study in found(served[0], "STUDY", StudyInstanceUID="", **keys):
+        assert study.NumberOfStudyRelatedInstances == study.NumberOfStudyRelatedSeries == 1
+    [series] = found(
+        served[0], "SERIES", Modality="CT", SeriesInstanceUID="", NumberOfSeriesRelatedInstances=""
+    )
+    assert series.NumberOfSeriesRelatedInstances == 1
+
+
 def test_it_refuses_a_level_that_does_not_exist(served: tuple[Remote, Path]) -> None:
     assert found(served[0], "HOSPITAL") == []
 
