@@ -51,7 +51,7 @@ class NoticeRow(Base):
     ae_title: Mapped[str] = mapped_column(String(16))
     sop_instance_uid: Mapped[str] = mapped_column(String(64))
     event_type: Mapped[int]
-    """1 state, 2 cancel requested, 3 progress, 5 assigned (PS3.4 Table CC.2.4-1)."""
+    """1 state, 2 cancel requested, 3 progress, 4 the manager, 5 assigned (PS3.4 Table CC.2.4-1)."""
     content: Mapped[str] = mapped_column(Text)
     """The event's attributes, as DICOM JSON."""
     at: Mapped[datetime]

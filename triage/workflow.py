@@ -1,5 +1,6 @@
 """Work items in the settings: managers whose items we perform, and the manager that we are."""
 
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
@@ -52,6 +53,13 @@ class WorkManager(Frozen):
     event_retry_s: PositiveFloat = 10.0
     keep_events_s: PositiveFloat = 604_800.0
     """An event nobody took is dropped after this long."""
+    keep_items_days: PositiveFloat = 90.0
+    """A finished item is deleted after this long, unless a deletion lock holds it."""
+
+    @property
+    def keep_items(self) -> timedelta:
+        """Give ``keep_items_days``."""
+        return timedelta(days=self.keep_items_days)
 
 
 class OtherManager(Frozen):

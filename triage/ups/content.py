@@ -58,6 +58,10 @@ NO_KEYS: Final = frozenset(
     {"SpecificCharacterSet", "TimezoneOffsetFromUTC", "QueryRetrieveLevel", "TransactionUID"}
 )
 """Elements of an identifier that match everything."""
+BESIDE: Final = frozenset({"ProcedureStepState"})
+"""Kept beside the text."""
+WHOLE: Final = frozenset(["AE", "AS", "CS", "DA", "DT", "LO", "SH", "TM", "UC", "UI", "UR"])
+"""Whose single values are kept as they are compared."""
 HOURS: Final = 10
 """Characters of a DT that has come to the hour."""
 OFFSET: Final = 4
@@ -204,6 +208,22 @@ def project(item: Dataset, keys: Dataset | None) -> Dataset:
     for keyword in ("SpecificCharacterSet", "SOPClassUID", "SOPInstanceUID"):
         if keyword in item:
             found.add(item[keyword])
+    return found
+
+
+def whole_texts(keys: Dataset) -> list[str]:
+    """Give what stands in the kept text of every item that matches, as far as it can be told.
+
+    A key without wildcards is matched whole, nested or not. Names are not among them, because they
+    match in either case, nor are numbers and ranges.
+    """
+    found = []
+    for key in keys.iterall():
+        value = key.value if isinstance(key.value, str) else ""
+        is_whole = key.VR in WHOLE and not any(one in value for one in "*?\\")
+        is_range = key.VR in DATES and _is_range(value)
+        if value.strip() and is_whole and not is_range and key.keyword not in (NO_KEYS | BESIDE):
+            found.append(json.dumps(value.strip())[1:-1])
     return found
 
 

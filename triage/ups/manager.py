@@ -257,9 +257,8 @@ def _candidates(session: Session, keys: Dataset) -> Iterator[WorkitemRow]:
         wanted = wanted.where(WorkitemRow.state == state)
     if uid := _single(keys, "SOPInstanceUID"):
         wanted = wanted.where(WorkitemRow.sop_instance_uid == uid)
-    for key in keys.iterall():  # a UID is matched whole, and stands so in the JSON
-        if key.VR == "UI" and (value := _one(key.value)) and key.keyword not in content.NO_KEYS:
-            wanted = wanted.where(WorkitemRow.content.contains(f'"{value}"', autoescape=True))
+    for text in content.whole_texts(keys):
+        wanted = wanted.where(WorkitemRow.content.contains(text, autoescape=True))
     last = 0
     while rows := _batch(session.scalars(wanted.where(WorkitemRow.id > last).limit(BATCH))):
         yield from rows

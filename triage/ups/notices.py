@@ -69,7 +69,7 @@ def watchers(session: Session, uid: str) -> list[str]:
 
 def tell(session: Session, uid: str, event: Event, told: Dataset) -> None:
     """Have an event wait for everybody subscribed to the item."""
-    _queue(session, watchers(session, uid), uid, event, told)
+    queue(session, watchers(session, uid), uid, event, told)
 
 
 def state_report(item: Dataset, state: State) -> Dataset:
@@ -153,12 +153,13 @@ def _put(
 def _first_report(session: Session, ae_title: str, uid: str) -> None:
     row = session.scalars(select(WorkitemRow).where(WorkitemRow.sop_instance_uid == uid)).one()
     told = state_report(item_of(row), State(row.state))
-    _queue(session, [ae_title], uid, Event.STATE, told)
+    queue(session, [ae_title], uid, Event.STATE, told)
 
 
-def _queue(
+def queue(
     session: Session, ae_titles: Iterable[str], uid: str, event: Event, told: Dataset
 ) -> None:
+    """Have an event wait for these titles."""
     at = now(session)
     for ae_title in ae_titles:
         session.add(

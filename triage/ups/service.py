@@ -10,19 +10,20 @@ from typing import TYPE_CHECKING, Final
 
 from pydicom.dataset import Dataset
 from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
 from websockets.exceptions import WebSocketException
 from websockets.sync.client import connect
 
 from db.engine import Database
 from triage import log
 from triage.settings import Settings
-from triage.ups import claims, content, events
+from triage.ups import claims, content, events, upkeep
 from triage.ups.client_dimse import DimseClient
 from triage.ups.client_web import WebClient, authorization, trust
 from triage.ups.performer import Performer
 from triage.ups.scp import Scp
 from triage.ups.words import Event, NotDone
-from triage.workflow import DimseManager, WebManager
+from triage.workflow import DimseManager, WebManager, WorkManager
 
 if TYPE_CHECKING:
     from triage.ups.client import Manager
@@ -40,14 +41,30 @@ def serve(settings: Settings, database: Database, stopping: Stopping) -> None:
     scp = Scp(database, of)
     log.get().info("ups.serving", port=scp.start(), peers=len(of.peers))
     try:
+        _upkeep(database, lambda session: upkeep.announce(session, "RESTARTED"))
         while not stopping():
-            try:
-                events.send_waiting(database, of)
-            except SQLAlchemyError as why:
-                log.get().warning("database.away", why=type(why).__name__)
+            _upkeep(database, lambda session: upkeep.forget_finished(session, of.keep_items))
+            _send_events(database, of)
             time.sleep(EVENTS_S)
+        _upkeep(database, lambda session: upkeep.announce(session, "GOING DOWN"))
+        _send_events(database, of)
     finally:
         scp.stop()
+
+
+def _upkeep(database: Database, deed: Callable[[Session], object]) -> None:
+    try:
+        with database.begin() as session:
+            deed(session)
+    except SQLAlchemyError as why:
+        log.get().warning("database.away", why=type(why).__name__)
+
+
+def _send_events(database: Database, of: WorkManager) -> None:
+    try:
+        events.send_waiting(database, of)
+    except SQLAlchemyError as why:
+        log.get().warning("database.away", why=type(why).__name__)
 
 
 def work(settings: Settings, database: Database, owner: str, stopping: Stopping) -> None:

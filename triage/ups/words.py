@@ -48,6 +48,7 @@ class Event(IntEnum):
     STATE = 1
     CANCEL_REQUESTED = 2
     PROGRESS = 3
+    SCP_STATUS = 4
     ASSIGNED = 5
 
 
