@@ -7,6 +7,7 @@ only for who asks. It writes rows neither for what it stores nor for what it ref
 import asyncio
 import os
 import resource
+import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -99,11 +100,17 @@ def serve(
     except OSError as why:
         msg = f"site.yaml: dicomweb.server: the certificate or its key: {why.strerror}"
         raise ConfigError(msg) from None
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _do_nothing)  # uvicorn ends by itself, then raises it once more
     try:
         with _flushing(spool):
             _Server(config, ready).run()
     finally:
         reading.close()
+
+
+def _do_nothing(_number: int, _frame: object) -> None:
+    """Go on to the end of the program."""
 
 
 class _Server(uvicorn.Server):
