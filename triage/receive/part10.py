@@ -106,15 +106,17 @@ def _address(element: int, text: str) -> bytes:
 
 def _private(caller: Caller, note: Mapping[str, str | int]) -> bytes:
     """Give who brought it and when, for the index: JSON in Private Information."""
-    facts = {
-        "association": caller.association_id,
-        "opened": caller.opened_at.isoformat(timespec="milliseconds"),
-        "spooled": datetime.now(UTC).isoformat(timespec="milliseconds"),
-        **note,
-    }
-    value = json.dumps(facts).encode("ascii")
+    spooled = datetime.now(UTC).isoformat(timespec="milliseconds")
+    more = f", {json.dumps(note)[1:-1]}" if note else ""
+    value = f'{{{_opened(caller)}, "spooled": "{spooled}"{more}}}'.encode("ascii")
     value += b" " * (len(value) % 2)
     return LONG.pack(2, 0x0102, b"OB", len(value)) + value
+
+
+@lru_cache(maxsize=256)
+def _opened(caller: Caller) -> str:
+    opened = caller.opened_at.isoformat(timespec="milliseconds")
+    return json.dumps({"association": caller.association_id, "opened": opened})[1:-1]
 
 
 def _host(address: str) -> str:
