@@ -25,6 +25,7 @@ from triage.record.outbox import CORRUPT, Answer, Errand, Terms
 from triage.settings import Settings, Work
 from workers.commitments import request_commitment
 from workers.counts import Counts
+from workers.laments import Laments
 from workers.lease import owner
 from workers.notes import Notes, supersede
 from workers.promises import Promises
@@ -135,6 +136,7 @@ class Lanes:
             *ways,
             Nowhere(database, settings),
             Notes(database, settings),
+            Laments(database, settings),
             *(Counts(database, settings, one) for one in settings.site.completeness.sources),
             Promises(database, settings),
         ]
