@@ -32,6 +32,12 @@ IDENTITY: Final = {
 }
 SERIES: Final = ("Modality", "BodyPartExamined", "StationName", "SeriesDescription")
 URGENCY: Final = ("RequestedProcedurePriority",)
+NOTE: Final = ("ConceptNameCodeSequence", "CurrentRequestedProcedureEvidenceSequence")
+"""Of a key object selection: its title, and the instances that it is about."""
+KEY_OBJECTS: Final = "1.2.840.10008.5.1.4.1.1.88.59"
+REJECTIONS: Final = frozenset(("113001", "113037", "113038", "113039"))
+"""Titles (DCM, CID 7011) that reject: for quality, for patient safety, an incorrect modality
+worklist entry, data retention expired (IHE IOCM)."""
 WANTED: Final = [*REQUIRED, *IDENTITY.values(), *SERIES, *URGENCY]
 READ_ERRORS: Final = (
     InvalidDicomError, OSError, EOFError, ValueError, TypeError, KeyError, AttributeError,
@@ -67,6 +73,8 @@ class Arrival:
     pixel_sha256: str = ""
     """Of Pixel Data's value; empty without one, deflated, or where all pixels are equal."""
     passage: Passage = Passage()
+    rejects: tuple[str, tuple[str, ...]] = ("", ())
+    """A rejection note's title code, and the SOP Instance UIDs that it takes back."""
 
 
 class Unindexable(Exception):
@@ -82,9 +90,10 @@ def read_arrival(path: Path, sha256: str) -> Arrival:
     try:
         with warnings.catch_warnings(), path.open("rb") as file:
             warnings.simplefilter("ignore")  # pydicom's warnings quote the values they doubt
-            header = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=list(WANTED))
+            header = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=[*WANTED, *NOTE])
             meta = header.file_meta
             values = {keyword: text(header, keyword) for keyword in WANTED}
+            rejects = _rejects(header) if values["SOPClassUID"] == KEY_OBJECTS else ("", ())
             syntax = text(meta, "TransferSyntaxUID")
             pixels = "" if syntax == DeflatedExplicitVRLittleEndian else _pixels(file)
     except READ_ERRORS as why:
@@ -103,6 +112,7 @@ def read_arrival(path: Path, sha256: str) -> Arrival:
         values=values,
         pixel_sha256=pixels,
         passage=_passage(meta),
+        rejects=rejects,
     )
 
 
@@ -113,6 +123,19 @@ def text(dataset: Dataset, keyword: str) -> str:
         return ""
     joined = "\\".join(str(one) for one in value) if isinstance(value, MultiValue) else str(value)
     return "".join(character for character in joined if character.isprintable()).strip()
+
+
+def _rejects(header: Dataset) -> tuple[str, tuple[str, ...]]:
+    """Read a key object selection: what it rejects, if that is what it is for."""
+    titles = [str(one.get("CodeValue", "")) for one in header.get(NOTE[0]) or ()]
+    if not titles or titles[0] not in REJECTIONS:
+        return "", ()
+    return titles[0], tuple(
+        str(item.ReferencedSOPInstanceUID)
+        for study in header.get(NOTE[1]) or ()
+        for series in study.get("ReferencedSeriesSequence") or ()
+        for item in series.get("ReferencedSOPSequence") or ()
+    )
 
 
 def _passage(meta: Dataset) -> Passage:

@@ -14,7 +14,7 @@ from db.states import StudyState
 from db.tables import StudyRow
 from db.upsert import insert_once
 from triage.arrival import Arrival
-from triage.evidence import announcements, pace
+from triage.evidence import announcements, pace, rejections
 from triage.settings import Completeness
 
 ACTOR: Final = "ingestor"
@@ -37,7 +37,9 @@ def arrived(session: Session, study: StudyRow, arrival: Arrival, rules: Complete
     done = announcements.note_arrival(session, arrival.values["SOPInstanceUID"])
     wait = pace.quiet(session, rules, station, arrival.values["Modality"])
     due_at = now(session) + timedelta(seconds=0 if done else wait.seconds)
-    if not announcements.object_to(session, study):
+    if arrival.rejects[0]:
+        rejections.apply(session, study, arrival)
+    elif not announcements.object_to(session, study):
         _free(session, study, due_at)
     return due_at
 
