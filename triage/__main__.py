@@ -137,15 +137,19 @@ def send(
         str | None, typer.Option(metavar="AE", help="Our AE title (by default the listener's).")
     ] = None,
     jobs: Annotated[int, typer.Option(min=1, max=8, help="Associations at once.")] = 1,
+    tls: Annotated[bool, typer.Option("--tls", help="Over TLS, with STATE/tls.")] = False,
     as_json: AsJson = False,
     state: State = None,
     config: Config = None,
 ) -> None:
     """Send DICOM files to an application entity."""
     from triage.commands.send import send
+    from triage.tls import TlsPeer, located
 
-    ours = calling or common.load(state, config).site.listener.ae_title
-    raise typer.Exit(send(paths, to, calling=ours, jobs=jobs, as_json=as_json))
+    settings = common.load(state, config)
+    ours = calling or settings.site.listener.ae_title
+    how = located(TlsPeer(), settings.state) if tls else None
+    raise typer.Exit(send(paths, to, calling=ours, jobs=jobs, as_json=as_json, tls=how))
 
 
 @app.command()

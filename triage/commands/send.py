@@ -4,7 +4,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Final
@@ -20,6 +20,7 @@ from triage import dimse
 from triage.commands import common
 from triage.dimse import AssociationLost, Item, Peer, Remote, Syntaxes
 from triage.errors import Broken, TryAgain
+from triage.tls import TlsPeer
 
 PAIRS_PER_ASSOCIATION: Final = dimse.MAX_CONTEXTS // 2
 """A pair of SOP class and transfer syntax takes up to two presentation contexts."""
@@ -53,13 +54,21 @@ class Sent:
         return self.fate is Fate.STORED
 
 
-def send(paths: Sequence[Path], to: str, *, calling: str, jobs: int, as_json: bool) -> int:
+def send(
+    paths: Sequence[Path],
+    to: str,
+    *,
+    calling: str,
+    jobs: int,
+    as_json: bool,
+    tls: TlsPeer | None = None,
+) -> int:
     """Send files and folders, show what became of each, give the exit code.
 
     0: everything that is DICOM is stored; 1: something is not, or there was nothing to send;
     2: ``to`` is not AE@HOST:PORT.
     """
-    remote = parse(to, calling)
+    remote = replace(parse(to, calling), tls=tls)
     files = list(walk(paths))
     console = Console(stderr=True)
     begin = time.monotonic()

@@ -16,6 +16,7 @@ from pynetdicom import AE
 
 from tests.certificates import Keys, made, spoil
 from tests.servers import binary
+from tests.triage.commands.cli import triage
 from tests.triage.receive import raw
 from tests.triage.receive.build import fresh_ct
 from tests.triage.receive.conftest import Start, soon, waiting
@@ -126,6 +127,15 @@ class TestReceiving:
         assert dimse.send(dimse.inspect(path), to) == 0
         (kept,) = waiting(listener)
         assert digest(kept) == digest(path)
+
+    def test_the_command_sends_over_tls(self, start: Start, keys: Keys) -> None:
+        listener = start(tls=keys.port(plain=False))
+        to = f"TRIAGE@localhost:{listener.tls_port}"
+        path = get_testdata_file("CT_small.dcm")
+        words = ("send", path, "--to", to, "--state", keys.state)
+        assert triage(*words, "--tls").code == 0
+        assert triage(*words).code == 1
+        assert len(waiting(listener)) == 1
 
     def test_pynetdicoms_own_client_gets_in(self, start: Start, keys: Keys) -> None:
         listener = start(tls=keys.port())
