@@ -162,7 +162,7 @@ def tell(summary: Mapping[str, Any], out: Path | None) -> None:
     """Print the summary for people."""
     rows = [
         (name, ", ".join(f"{key} {value}" for key, value in summary[name].items()))
-        for name in ("studies", "images", "reports", "mpps", "tricks", "outcomes")
+        for name in ("studies", "images", "reports", "mpps", "evidence", "tricks", "outcomes")
         if summary[name]
     ]
     for name, key in (("decided", "decided_s"), ("opened", "opened_s")):

@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from db.engine import Database
 from db.states import FINAL
-from db.tables import DecisionRow, InstanceRow, OutboxRow, StudyRow
+from db.tables import DecisionRow, GenerationRow, InstanceRow, OutboxRow, StudyRow
 
 CHUNK = 500
 """Names in one question: databases limit them."""
@@ -24,6 +24,8 @@ class Found:
     outcome: str
     decided_at: float | None
     """Seconds since the epoch: when the study's present generation was decided."""
+    closed_by: str
+    """The kind of evidence on which its present generation was closed; empty where none is."""
     reports: int
     """Documents for its destinations, of every generation."""
     reports_sent: int
@@ -82,6 +84,12 @@ def _found(session: Session, rows: Mapping[int, StudyRow]) -> dict[str, Found]:
         for one in session.scalars(decisions)
         if one.generation == rows[one.study_id].generation
     }
+    generations = select(GenerationRow).where(GenerationRow.study_id.in_(rows))
+    closed = {
+        one.study_id: _kind(one.evidence)
+        for one in session.scalars(generations)
+        if one.number == rows[one.study_id].generation
+    }
     counts = Counter(
         {
             (study_id, state): count
@@ -97,8 +105,15 @@ def _found(session: Session, rows: Mapping[int, StudyRow]) -> dict[str, Found]:
             state=str(row.state),
             outcome=row.outcome,
             decided_at=decided.get(number),
+            closed_by=closed.get(number, ""),
             reports=sum(count for (study, _), count in counts.items() if study == number),
             reports_sent=counts[number, SENT],
         )
         for number, row in rows.items()
     }
+
+
+def _kind(evidence: str) -> str:
+    """Give the kind out of a sentence such as "MPPS: 1 step, 24 of 24 instances are here"."""
+    kind, colon, _ = evidence.partition(":")
+    return kind if colon else " ".join(evidence.split()[:2])

@@ -48,7 +48,7 @@ def _verdict(summary: Mapping[str, Any]) -> str:
 
 def _table(summary: Mapping[str, Any]) -> str:
     rows = []
-    for name in ("studies", "images", "reports", "mpps", "outcomes"):
+    for name in ("studies", "images", "reports", "mpps", "evidence", "outcomes"):
         text = ", ".join(f"{key} {value}" for key, value in summary[name].items())
         rows.append((name, text or "none"))
     for name, one in (("decided", "decided_s"), ("opened", "opened_s")):

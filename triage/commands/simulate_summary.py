@@ -48,6 +48,7 @@ def summarise(run: Run) -> dict[str, Any]:
         "reports": _reports(run),
         "mpps": {key[5:]: n for key, n in sorted(run.told.counts.items()) if key[:5] == "mpps "},
         "outcomes": dict(sorted(Counter(one.outcome for one in run.found.values()).items())),
+        "evidence": dict(sorted(Counter(one.closed_by for one in run.found.values()).items())),
         "decided_s": _percentiles(waits["decided"]),
         "opened_s": _percentiles(waits["opened"]),
         "missing": [uid for uid, _ in missing[:SHOWN]],

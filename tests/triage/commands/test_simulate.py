@@ -54,6 +54,7 @@ def test_a_hostile_day_in_a_pipeline_of_its_own_loses_nothing(tmp_path: Path) ->
     assert said["images"]["in the database"] == said["images"]["different"] >= 21
     assert {"repeated", "late", "two patients", "cut"} & set(said["tricks"])
     assert said["mpps"]["completed"] == 6
+    assert said["evidence"]["MPPS"] > 0
     assert said["decided_s"]["n"] > 0
     assert said["decided_s"]["p50"] > 0
     assert left_behind(state) == []
