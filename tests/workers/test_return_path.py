@@ -17,7 +17,7 @@ from db.engine import Database
 from db.states import StudyState
 from db.tables import AuditRow, OutboxRow, StudyRow
 from tests.builders import dx
-from tests.servers import free_port
+from tests.servers import free_port, storescp
 from tests.triage.faults import Wire, wire
 from tests.triage.peers import REFUSED, Scripted, destination, scripted
 from tests.triage.receive.conftest import soon
@@ -187,6 +187,22 @@ def test_a_refusal_is_a_visible_failure_and_costs_nobody_else(
         kinds = [one.event_type for one in pair.site.rows(AuditRow)]
     assert kinds.count("study.failed") == 1
     assert len(script.stored) == 1
+
+
+@pytest.mark.parametrize("option", ["--refuse", "--abort-during", "--abort-after"])
+def test_a_pacs_that_never_takes_it_ends_as_a_visible_failure(
+    option: str, sqlite_database: Database, tmp_path: Path
+) -> None:
+    with (
+        storescp(tmp_path / "scp", option) as pacs,
+        sending(
+            sqlite_database, tmp_path, destination(pacs.port, pacs.ae_title), max_tries=2
+        ) as pair,
+    ):
+        assert in_time(pair)
+        pair.becomes("gave-up", within_s=30)
+        assert soon(lambda: pair.study.state == StudyState.FAILED, 30)
+        assert pair.study.reason_code == "gave-up"
 
 
 def test_a_duplicate_that_is_not_there_is_tried_until_it_is_a_visible_failure(
