@@ -141,7 +141,7 @@ def _close_again(session: Session, root: Path, uid: str) -> int:
         select(InstanceRow, CustodyRow.set_aside)
         .join(CustodyRow, CustodyRow.instance_id == InstanceRow.id)
         .where(InstanceRow.study_id == study.id)
-    ).tuples().all()  # fmt: skip
+    ).all()
     by_content = {(row.sop_instance_uid, row.sha256): row for row, _ in rows}
     counting = {(row.sop_instance_uid, row.sha256) for row, aside in rows if not aside}
     count, members = 0, set[tuple[str, str]]()

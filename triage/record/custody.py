@@ -93,7 +93,7 @@ def _latest_generations(session: Session, study_id: int) -> dict[int, int]:
         .where(GenerationRow.study_id == study_id)
         .group_by(GenerationMemberRow.instance_id)
     )
-    return dict(rows.tuples().all())
+    return dict(rows.all())
 
 
 def _reported(

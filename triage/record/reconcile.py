@@ -198,11 +198,8 @@ def _look_at_rows(session: Session, spool: Path, tally: Tally) -> None:
 
 
 def _sum(session: Session, found: list[Difference]) -> ReconciliationRow:
-    counts: dict[str, int] = dict(
-        session.execute(
-            select(CustodyRow.fate, func.count()).group_by(CustodyRow.fate)
-        ).tuples().all()
-    )  # fmt: skip
+    fates = session.execute(select(CustodyRow.fate, func.count()).group_by(CustodyRow.fate))
+    counts = dict(fates.all())
     quarantined = session.scalar(select(func.count()).select_from(QuarantineRow)) or 0
     oldest: datetime | None = session.scalar(
         select(func.min(InstanceRow.received_at))

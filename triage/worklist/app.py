@@ -18,6 +18,7 @@ from triage.worklist import (
     context,
     deliveries,
     dicomweb,
+    doubts,
     feedback,
     guard,
     health,
@@ -69,7 +70,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.context = here
     app.state.previews = previews
     app.state.throttle = Throttle()
-    for part in (health, signin, images, api, feedback, deliveries, pages):
+    for part in (health, signin, images, api, feedback, deliveries, doubts, pages):
         app.include_router(part.router)
     app.mount("/static", StaticFiles(directory=str(context.FOLDER / "static")))
     if (programs := dicomweb.app(here, reading)) is not None:

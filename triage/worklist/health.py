@@ -6,7 +6,7 @@ from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
 
 from db.tables import StudyRow
-from triage.worklist import context
+from triage.worklist import context, doubts
 
 router = APIRouter()
 
@@ -23,6 +23,8 @@ def readyz(request: Request) -> PlainTextResponse:
     try:
         with context.of(request).database.reading() as session:
             session.execute(select(StudyRow.id).limit(1))
+            alert = doubts.unbalanced(session) is not None
     except SQLAlchemyError:
         return PlainTextResponse("not ready", 503)
-    return PlainTextResponse("ready")
+    # Still ready: studies are served, and a restart would put nothing right.
+    return PlainTextResponse("ready; alert: custody" if alert else "ready")

@@ -1,6 +1,7 @@
 """The pages for readers: the list, one study, search, and the files that could not be indexed."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Depends, Form, HTTPException, Path, Request
@@ -11,10 +12,11 @@ from db import queries
 from db.engine import now
 from db.listing import Clock, Listing, Order
 from db.tables import StudyRow
+from triage import evidence
 from triage.deliver.meanings import label, meaning
 from triage.errors import REASONS
 from triage.priors import keep as priors
-from triage.worklist import context, deliveries, feedback, said, view
+from triage.worklist import context, deliveries, doubts, feedback, said, view
 from triage.worklist.asked import Asked, asked, read, slug
 
 router = APIRouter()
@@ -82,7 +84,9 @@ def study(request: Request, study_id: StudyId, wanted: Wanted) -> Response:
         worklist = wanted.first().worklist(clock)
         before, behind = worklist.neighbours(session, detail.study)
         older = priors.of_study(session, study_id)
+        known = evidence.shown(session, detail.study)
         words = said.panel(session, detail, context.viewer(request))
+        doubted = doubts.of_study(session, request, detail.study)
         context.audit_access(session, request, "study.seen", detail.study.study_instance_uid)
     current = [one for one in detail.reports if one.generation == detail.study.generation]
     values = {
@@ -97,12 +101,14 @@ def study(request: Request, study_id: StudyId, wanted: Wanted) -> Response:
         "wanted": wanted.first(),
         "words": words,
         "priors": older,
+        "evidence": known,
         "reason_choices": feedback.CHOICES,
         "withdraw_choices": deliveries.CHOICES if deliveries.may_withdraw(request) else (),
         "may_resend": deliveries.may_resend(request),
         "meaning": meaning,
         "withdrawal_words": deliveries.words,
         "label": label,
+        **doubted,
     }
     return context.page(request, "study.html", values)
 
@@ -130,13 +136,16 @@ def _list(session: Session, request: Request, wanted: Asked) -> dict[str, Any]:
         "clock": clock,
         "poll_s": POLL_S,
         "listener": here.settings.site.listener,
+        "unbalanced": doubts.unbalanced(session),
     }
 
 
 def _rows(session: Session, studies: Sequence[StudyRow], clock: Clock) -> list[view.Row]:
     numbers = [study.id for study in studies]
     reports, warnings = queries.reports(session, numbers), queries.warnings(session, numbers)
-    return [
+    doubted = doubts.warned(session, numbers)
+    found = [
         view.row(study, reports.get(study.id, ()), clock, warnings.get(study.id, ()))
         for study in studies
     ]
+    return [replace(one, warnings=one.warnings + doubted.get(one.study.id, ())) for one in found]

@@ -142,8 +142,8 @@ def next_step(study: StudyRow) -> tuple[str, str]:
     if study.outcome not in {Outcome.HELD, Outcome.FAILED}:
         return "", ""
     if study.outcome == Outcome.HELD:
-        sentence = "No report leaves until a person has decided. To see what arrived, run:"
-        command = f"triage study show {study.id}"
+        sentence = "No report leaves until an administrator has decided, below or by:"
+        command = "triage conflict ls"
     else:
         sentence = "Once the cause is gone, have the study tried again:"
         command = f"triage queue retry {study.id}"

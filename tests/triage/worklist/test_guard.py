@@ -23,6 +23,8 @@ ROUTES = {
     ("POST", "/studies/{study_id}/withdraw"): 401,
     ("GET", "/deliveries"): 303,
     ("POST", "/deliveries/{outbox_id}/resend"): 401,
+    ("GET", "/conflicts"): 303,
+    ("POST", "/conflicts/{conflict_id}/resolve"): 401,
     ("GET", "/quarantine"): 303,
     ("GET", "/api/studies"): 401,
     ("POST", "/logout"): 401,

@@ -209,7 +209,7 @@ class TestAStudy:
 
     @pytest.mark.parametrize(
         ("outcome", "command"),
-        [("held", "triage study show 1"), ("failed", "triage queue retry 1")],
+        [("held", "triage conflict ls"), ("failed", "triage queue retry 1")],
     )
     def test_that_needs_a_person_says_why_and_what_to_do(
         self, client: Client, rows: Database, outcome: str, command: str

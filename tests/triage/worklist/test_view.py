@@ -128,8 +128,8 @@ def test_only_held_and_failed_studies_ask_for_a_person(
     line = shown(sqlite_database, outcome, reason_code="identity-conflict")
     sentence, command = view.next_step(line.study)
     assert bool(sentence) is (outcome in {"held", "failed"})
-    verb = {"held": "study show", "failed": "queue retry"}.get(outcome)
-    assert command == (f"triage {verb} {line.study.id}" if verb else "")
+    retry = f"triage queue retry {line.study.id}"
+    assert command == {"held": "triage conflict ls", "failed": retry}.get(outcome, "")
 
 
 def test_the_next_step_names_what_to_look_at(sqlite_database: Database) -> None:
