@@ -73,8 +73,7 @@ def assembling(settings: Settings, bench: Bench) -> Step[Due, Closed | Verdict]:
 
     def load(session: Session, study_id: int) -> Due:
         verdict = evidence.judge(session, study_id, rules)
-        ref = record.load_arrivals(session, study_id, settings.spool)
-        ref = replace(ref, evidence=verdict.sentence)
+        ref = _arrived(session, study_id, verdict, settings)
         return Due(ref, accepted=record.load_accepted(session), verdict=verdict)
 
     def work(due: Due) -> Closed | Verdict:
@@ -218,6 +217,14 @@ def _save_analysed(settings: Settings) -> Callable[[Session, Claim, Analysed], N
         record.save_assessment(session, claim, after.assessment, after.documents, mode=mode)
 
     return save
+
+
+def _arrived(session: Session, study_id: int, verdict: Verdict, settings: Settings) -> StudyRef:
+    """Give what is here of a complete study; of another one nothing is read yet."""
+    if not verdict.is_complete:
+        return StudyRef(study_id, "", 0, verdict.sentence, ())
+    arrived = record.load_arrivals(session, study_id, settings.spool)
+    return replace(arrived, evidence=verdict.sentence)
 
 
 def _keep_evidence(session: Session, claim: Claim, due: Due, rules: Completeness) -> None:

@@ -1,5 +1,6 @@
 """Is this study complete, and what says so? Asked whenever a study is due to be assembled."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
@@ -119,7 +120,7 @@ def unfinished(session: Session, claim: Claim, verdict: Verdict) -> None:
 def _listed(case: _Case, kind: str) -> Verdict | None:
     """Close by announcements that list everything, and all of it is here."""
     mine = [one for one in case.announced if one.kind == kind]
-    listed = sum(one.listed for one in mine)
+    listed = _distinct(case, mine)
     if not listed or _missing(case) or _unlisted(case):
         return None
     who = "performed step" if kind == MPPS else "availability notification"
@@ -154,9 +155,7 @@ def _quiet(case: _Case) -> pace.Quiet:
 def _short(case: _Case) -> Verdict | None:
     """Give what says that something is missing, and how much of it there should be."""
     held = case.study.instance_count
-    listed = sum(one.listed for one in case.announced if one.kind == MPPS) or sum(
-        one.listed for one in case.announced
-    )
+    listed = _distinct(case, case.announced)
     if (missing := _missing(case)) and listed:
         sentence = f"{max(listed - missing, 0)} of {listed} received"
         return Verdict(SHORT, sentence, held, listed)
@@ -185,6 +184,16 @@ def _bear(case: _Case, short: Verdict) -> Verdict:
 def _wait(case: _Case, sentence: str, left_s: float) -> Verdict:
     wait_s = min(max(left_s, 0.1), LOOK_S)
     return Verdict(WAIT, sentence, case.study.instance_count, wait_s=wait_s)
+
+
+def _distinct(case: _Case, announced: Sequence[AnnouncementRow]) -> int:
+    """Count what some announcements list, once each."""
+    if not announced:
+        return 0
+    counted = select(func.count(AnnouncedInstanceRow.sop_instance_uid.distinct())).where(
+        AnnouncedInstanceRow.announcement_id.in_([one.id for one in announced])
+    )
+    return case.session.scalar(counted) or 0
 
 
 def _missing(case: _Case) -> int:
