@@ -22,6 +22,19 @@ SELECT i.id, '', '', '', s.patient_id, s.issuer_of_patient_id, s.patient_name,
     CASE WHEN s.generation > 0 THEN 'unrecorded' ELSE 'open' END, '', '', :no
 FROM instance AS i JOIN study AS s ON s.id = i.study_id
 """
+HELD_BEFORE = """
+INSERT INTO conflict (
+    study_id, code, weight, detail, subject, generation, opened_at, opened_by, resolved_by,
+    resolution, reason
+)
+SELECT s.id, COALESCE(s.reason_code, 'identity-conflict'), 'hold', COALESCE(s.reason_detail, ''),
+    CASE WHEN s.reason_code = 'content-conflict' THEN COALESCE((
+        SELECT MIN(i.sop_instance_uid) FROM instance AS i JOIN instance AS j
+        ON j.sop_instance_uid = i.sop_instance_uid AND j.id > i.id WHERE i.study_id = s.id
+    ), '') ELSE '' END,
+    s.generation, COALESCE(s.settled_at, s.last_instance_at), 'migration', '', '', ''
+FROM study AS s WHERE s.state = 'held'
+"""
 
 
 def upgrade() -> None:
@@ -91,6 +104,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_reconciliation")),
     )
     op.create_index(op.f("ix_reconciliation_at"), "reconciliation", ["at"])
+    op.execute(HELD_BEFORE)
     op.execute(sa.text(KNOWN_BEFORE).bindparams(sa.bindparam("no", value=False, type_=sa.Boolean)))
 
 
