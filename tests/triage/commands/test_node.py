@@ -145,6 +145,15 @@ class TestChanging:
 
 
 class TestLettingIn:
+    def test_a_fresh_installation_lets_nobody_in_and_the_doctor_says_how(
+        self, tmp_path: Path
+    ) -> None:
+        settings = configuration.load(tmp_path)
+        assert settings.peers == ()
+        check = doctor._peers(settings)
+        assert (check.ok, check.found) == (False, "nobody may send")
+        assert "triage node add" in check.fix
+
     def test_by_default_nobody_is_let_in_until_the_node_is_added(self, start: Start) -> None:
         listener = start(peers=())
         state = listener.spool.root.parent
