@@ -16,10 +16,9 @@ from triage.errors import Refused
 from triage.receive.negotiation import is_storage
 from triage.receive.part10 import Caller, file_header
 from triage.receive.pdu import where
-from triage.receive.scan import Scanned, scan
+from triage.receive.scan import scan
 from triage.receive.storage import (
     CLASS_NOT_SUPPORTED,
-    MISMATCH,
     OUT_OF_RESOURCES,
     PROCESSING_FAILURE,
     Storage,
@@ -141,7 +140,8 @@ class Intake:
         scanned = scan(data, meta.transfer_syntax_uid)
         if not is_storage(scanned.sop_class_uid):
             raise Refused(CLASS_NOT_SUPPORTED, "SOP class not supported")
-        self._check_names(meta, scanned)
+        if self._terms.study_instance_uid not in {"", scanned.study_instance_uid}:
+            raise Refused(WRONG_STUDY, "the instance belongs to another study")
         self._spool.write(file_header(scanned, meta.transfer_syntax_uid, self._caller), data)
         return Outcome(
             scanned.sop_class_uid,
@@ -149,17 +149,6 @@ class Intake:
             scanned.study_instance_uid,
             scanned.series_instance_uid,
         )
-
-    def _check_names(self, meta: Meta, scanned: Scanned) -> None:
-        """Refuse what the request or the file meta calls by another name than the data set does."""
-        pairs = (
-            (meta.sop_class_uid, scanned.sop_class_uid),
-            (meta.sop_instance_uid, scanned.sop_instance_uid),
-        )
-        if any(said and said != found for said, found in pairs):
-            raise Refused(MISMATCH, "file meta and data set name different instances")
-        if self._terms.study_instance_uid not in {"", scanned.study_instance_uid}:
-            raise Refused(WRONG_STUDY, "the instance belongs to another study")
 
 
 def _failed(meta: Meta | None, status: int, comment: str) -> Outcome:

@@ -1,7 +1,7 @@
 """The file meta information of a Part 10 file that somebody sends (PS3.10 7.1): read, not believed.
 
-It is replaced by our own; only the transfer syntax is taken from it, and the names it gives the
-instance, to be compared with the data set's.
+It is replaced by our own; only the transfer syntax is taken from it. The names it gives the
+instance count where the data set cannot be read: files that differ there are common.
 """
 
 from dataclasses import dataclass

@@ -103,13 +103,14 @@ def test_some_and_none_are_told_apart(service: Service) -> None:
     assert waiting(service) == before
 
 
-def _meta_of_another() -> bytes:
+def test_the_data_sets_names_count_and_not_the_file_metas(service: Service) -> None:
     dataset = builders.dx(study="mismatch")
-    dataset.file_meta.MediaStorageSOPInstanceUID = UID("1.2.3.4")
-    content = builders.part10(builders.dx(study="mismatch"))
-    other = str(dataset.SOPInstanceUID).encode()
+    content, uid = builders.part10(dataset), str(dataset.SOPInstanceUID).encode()
     end = builders.file_meta_length(content)
-    return content[:end].replace(other, other[:-1] + bytes([other[-1] ^ 1])) + content[end:]
+    other = uid[:-1] + (b"1" if uid[-1:] != b"1" else b"2")
+    answer = service.post(body(content[:end].replace(uid, other) + content[end:]))
+    assert answer.status_code == 200
+    assert stored(answer) == [dataset.SOPInstanceUID]
 
 
 def _not_storage() -> bytes:
@@ -126,7 +127,6 @@ def _unknown_syntax() -> bytes:
 @pytest.mark.parametrize(
     ("make", "reason"),
     [
-        (_meta_of_another, 0xA900),
         (_not_storage, 0x0122),
         (_unknown_syntax, 0xC122),
         (lambda: file(study="cut")[:-1], 0xC000),
