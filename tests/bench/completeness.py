@@ -95,8 +95,10 @@ def waited(database: Database, uid: str) -> tuple[str, float]:
     while time.monotonic() < deadline:
         with database.reading() as session:
             study = session.scalar(select(StudyRow).where(StudyRow.study_instance_uid == uid))
-            row = study and session.scalar(
-                select(ClosingRow).where(ClosingRow.study_id == study.id)
+            row = session.scalar(
+                select(ClosingRow)
+                .join(StudyRow, StudyRow.id == ClosingRow.study_id)
+                .where(StudyRow.study_instance_uid == uid)
             )
             if study is not None and row is not None:
                 last = session.scalar(

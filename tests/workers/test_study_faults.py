@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from pydicom.dataset import Dataset, FileDataset
-from pydicom.uid import ExplicitVRLittleEndian, generate_uid
+from pydicom.uid import UID, ExplicitVRLittleEndian, generate_uid
 from sqlalchemy import select
 
 from db.custody import CustodyRow
@@ -26,7 +26,7 @@ from triage.record import load_arrivals
 from triage.spool import Spool
 from triage.study import InstanceRef, StudyRef
 
-KO = "1.2.840.10008.5.1.4.1.1.88.59"
+KO = UID("1.2.840.10008.5.1.4.1.1.88.59")
 BYTES_AN_INSTANCE = 8_000
 
 
@@ -89,7 +89,8 @@ def test_an_instance_that_comes_during_the_analysis_makes_a_generation_of_its_ow
 ) -> None:
     first, second = images("meanwhile", 2, rows=128)
     with house(sqlite_database, tmp_path / "a") as site:
-        detect, came = site.worker.bench.detect, []
+        detect = site.worker.bench.detect
+        came: list[FileDataset] = []
 
         def interrupted(*given: object) -> object:
             if not came:
