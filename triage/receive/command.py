@@ -6,6 +6,7 @@ pynetdicom writes the response to a C-ECHO; half a millisecond is too much for e
 
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import lru_cache
 from struct import Struct
 from typing import Any, Final
 
@@ -110,6 +111,7 @@ def response(command: Command, status: int, comment: str = "", error_id: int = 0
     return ELEMENT.pack(0, GROUP_LENGTH, 4) + len(body).to_bytes(4, "little") + body
 
 
+@lru_cache(maxsize=64)
 def _echo_response(command: Command, status: int, comment: str) -> bytes:
     sop_class = _repeatable(command.sop_class_uid).rstrip(b"\0").decode()
     primitive: Any = C_ECHO()  # its attributes are annotated as always None
