@@ -192,6 +192,8 @@ def test_a_file_of_pydicoms_comes_to_what_is_expected(site: Road, name: str) -> 
     assert site.fate(read(BUNDLED / name)) == BROUGHT[name]
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(600)
 @pytest.mark.skipif(not BAD.is_dir(), reason="no collection of malformed files")
 def test_every_malformed_file_comes_to_what_the_table_says(site: Road) -> None:
     expected = yaml.safe_load(TABLE.read_text(encoding="utf-8"))
@@ -204,6 +206,8 @@ def test_pydicoms_files_stand_in_the_index_with_the_bytes_that_were_sent(site: R
     assert not_taken(site, [BUNDLED / name for name in BROUGHT]) == {}
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(600)
 @pytest.mark.skipif(not GOOD.is_dir(), reason="no collection of valid files")
 def test_every_valid_file_stands_in_the_index_with_the_bytes_that_were_sent(site: Road) -> None:
     paths = [path for path in files(GOOD) if path.name != "DICOMDIR"]
