@@ -64,7 +64,9 @@ class Running:
 
 def make_settings(state: Path, **limits: object) -> Settings:
     """Give settings for a listener on a free loopback port, with a low watermark."""
-    values: dict[str, Any] = {"port": 0, "min_free_bytes": 1, "peers": "any", **limits}
+    values: dict[str, Any] = {
+        "port": 0, "min_free_bytes": 1, "peers": "any", "processes": 1, **limits,
+    }  # fmt: skip
     loaded = settings_module.load(state)
     return loaded.model_copy(update={"site": Site(listener=Limits(**values))})
 
