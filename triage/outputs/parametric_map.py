@@ -1,14 +1,16 @@
 """The anomaly map as a DICOM Parametric Map, pixel for pixel on the source frames. Research mode.
 
-Float pixels hold the detector's raw word on each pixel, no unit, under the real world value map
-"Anomaly map"; every frame names the source frame it was derived from. Built for the detection that
-decided, of at most ``reporting.map_frames`` frames.
+The real world value "Anomaly map" of a pixel is the detector's raw word on it, no unit, in 65,536
+even steps from its lowest to its highest: every viewer draws 16 bits, and few draw floats. Every
+frame names the source frame it was derived from. Built for the detection that decided, of at most
+``reporting.map_frames`` frames.
 """
 
 from typing import Final
 
 import highdicom
 import numpy as np
+import numpy.typing as npt
 from highdicom import VOILUTTransformation
 from highdicom.pm import ParametricMap, RealWorldValueMapping
 from pydicom.sr.codedict import codes
@@ -28,10 +30,12 @@ __all__ = ["KIND", "build", "check", "warm"]
 
 KIND: Final = "parametric_map"
 _PRESENT: Final = (
-    "FloatPixelData", "NumberOfFrames", "SharedFunctionalGroupsSequence",
+    "PixelData", "NumberOfFrames", "SharedFunctionalGroupsSequence",
     "PerFrameFunctionalGroupsSequence", "ContentLabel", "ContentDescription",
     "ContentQualification", "RecognizableVisualFeatures", "CodingSchemeIdentificationSequence",
 )  # fmt: skip
+_TOP: Final = 65_535
+"""The highest stored value."""
 
 
 def build(assessment: Assessment, context: ReportContext) -> Document:
@@ -44,17 +48,17 @@ def build(assessment: Assessment, context: ReportContext) -> Document:
         shown = scene(assessment)
         laid = overlay(shown, context)
         at = local(context, shown.source)
-        highest = max(float(laid.values.max()), 1e-6)
+        lowest, step = _steps(laid)
         made = ParametricMap(
             source_images=list(laid.images),
-            pixel_array=laid.values[..., None],
+            pixel_array=_stored(laid)[..., None],
             **identification(KIND, assessment, context, at),
             contains_recognizable_visual_features=False,
-            real_world_value_mappings=[[_mapping(highest)]],
+            real_world_value_mappings=[[_mapping(lowest, step)]],
             voi_lut_transformations=[
                 VOILUTTransformation(
-                    window_center=highest / 2,
-                    window_width=highest,
+                    window_center=_TOP / 2,
+                    window_width=_TOP,
                     voi_lut_function="LINEAR_EXACT",
                 )
             ],
@@ -93,18 +97,30 @@ def check(document: Document, assessment: Assessment, context: ReportContext) ->
 
 
 def _same_pixels(made: ParametricMap, laid: Overlay) -> bool:
-    wanted = laid.values[order_of(made, laid)]
-    pixels = np.frombuffer(made.FloatPixelData, dtype="<f4")
+    wanted = _stored(laid)[order_of(made, laid)]
+    pixels = np.frombuffer(made.PixelData, dtype="<u2")[: wanted.size]
     return pixels.size == wanted.size and bool((pixels == wanted.ravel()).all())
 
 
-def _mapping(highest: float) -> RealWorldValueMapping:
+def _steps(laid: Overlay) -> tuple[float, float]:
+    """Give the real world value of stored 0, and of one step."""
+    lowest = min(float(laid.values.min()), 0.0)
+    return lowest, max(float(laid.values.max()) - lowest, 1e-6) / _TOP
+
+
+def _stored(laid: Overlay) -> npt.NDArray[np.uint16]:
+    """Give the values in steps: frames x rows x columns."""
+    lowest, step = _steps(laid)
+    return np.rint((laid.values.astype(np.float64) - lowest) / step).astype(np.uint16)
+
+
+def _mapping(lowest: float, step: float) -> RealWorldValueMapping:
     return RealWorldValueMapping(
         lut_label="ANOMALY",
         lut_explanation="Anomaly map",
         unit=codes.UCUM.NoUnits,
-        value_range=(0.0, highest),
-        slope=1.0,
-        intercept=0.0,
+        value_range=(0, _TOP),
+        slope=step,
+        intercept=lowest,
         quantity_definition=ANOMALY_MAP,
     )

@@ -12,12 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import highdicom
+import numpy as np
 import pydicom
 import pytest
 from highdicom.ko import KeyObjectSelectionDocument
 from highdicom.pm import ParametricMap
 from highdicom.seg import segread
 from highdicom.sr import srread
+from PIL import Image
 from pydicom.dataset import Dataset
 from pydicom.uid import UID, ExplicitVRLittleEndian
 from pynetdicom import AE, build_role, evt
@@ -136,6 +138,21 @@ class TestOrthanc:
         with urllib.request.urlopen(url, timeout=20) as answer:
             (found,) = json.loads(answer.read())
         assert found["00080018"]["Value"] == [documents[kind].sop_instance_uid]
+
+
+@pytest.mark.parametrize("kind", ["secondary_capture", "segmentation", "parametric_map"])
+def test_orthanc_draws_what_has_pixels(
+    kind: str, pacs: Orthanc, documents: dict[str, Document]
+) -> None:
+    document = documents[kind]
+    (found,) = pacs.find("Instance", SOPInstanceUID=document.sop_instance_uid)
+    drawn = Image.open(BytesIO(pacs.get_bytes(f"/instances/{found['ID']}/preview")))
+    made = pydicom.dcmread(BytesIO(document.content))
+    assert drawn.size == (made.Columns, made.Rows)
+    if kind == "parametric_map":
+        stored = made.pixel_array.reshape(-1, made.Rows, made.Columns)[0]
+        shown = np.asarray(drawn.convert("L"), float)
+        assert np.corrcoef(shown.ravel(), stored.ravel())[0, 1] > 0.99
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -132,10 +132,9 @@ def _other_patient(made: Dataset) -> None:
 
 
 def _other_pixels(made: Dataset) -> None:
-    keyword = "FloatPixelData" if "FloatPixelData" in made else "PixelData"
-    pixels = bytearray(made[keyword].value)
+    pixels = bytearray(made.PixelData)
     pixels[len(pixels) // 2] ^= 0x15
-    setattr(made, keyword, bytes(pixels))
+    made.PixelData = bytes(pixels)
 
 
 def _add_graphic(made: Dataset) -> None:

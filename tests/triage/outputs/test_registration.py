@@ -120,7 +120,7 @@ def test_the_map_finds_it_in_patient_coordinates(
 ) -> None:
     documents, paths = made
     found = ParametricMap.from_file(BytesIO(documents["parametric_map"].content))
-    values = np.frombuffer(found.FloatPixelData, "<f4").reshape(-1, found.Rows, found.Columns)
+    values = found.pixel_array.reshape(-1, found.Rows, found.Columns)
     centre = places_mm(found, values > values.max() / 2).mean(0)
     source = pydicom.dcmread(paths[0], stop_before_pixels=True)
     slices = [pydicom.dcmread(path, stop_before_pixels=True) for path in paths[12:15]]
@@ -194,8 +194,8 @@ def test_a_map_of_other_pixels_does_not_pass_the_gate(decoder: Decoder, tmp_path
     context = studies.context("research", results=tmp_path)
     document = built("parametric_map", one, context)
     made = pydicom.dcmread(BytesIO(document.content))
-    shifted = np.roll(np.frombuffer(made.FloatPixelData, "<f4"), 1)
-    made.FloatPixelData = shifted.tobytes()
+    shifted = np.roll(np.frombuffer(made.PixelData, "<u2"), 1)
+    made.PixelData = shifted.tobytes()
     buffer = BytesIO()
     made.save_as(buffer)
     with pytest.raises(Broken, match="pixels"):
