@@ -27,6 +27,18 @@ def lives(pid: int) -> bool:
     return state != "Z"
 
 
+def stop(pid: int) -> None:
+    """Stop a process and see every thread of it stopped: until then one may still accept."""
+    os.kill(pid, signal.SIGSTOP)
+    threads = Path(f"/proc/{pid}/task")
+    assert soon(
+        lambda: all(
+            (one / "stat").read_text().rpartition(")")[2].split()[0] == "T"
+            for one in threads.iterdir()
+        )
+    )
+
+
 def served_by(ours: Running) -> Counter[int]:
     """Give how many established connections each process has."""
     sockets = {
@@ -89,7 +101,7 @@ def test_limits_hold_over_all_processes(tmp_path: Path) -> None:
 def test_a_process_that_is_stopped_or_killed_keeps_nobody_waiting(tmp_path: Path) -> None:
     with running_listener(tmp_path, processes=2, max_associations=4) as ours:
         first, second = sorted(children(ours))
-        os.kill(first, signal.SIGSTOP)
+        stop(first)
         try:
             for _ in range(8):
                 assert raw.echo_ms(ours.port) < 5000
