@@ -7,6 +7,7 @@ by their lengths alone; of any other this says nothing, and the full reader is a
 
 import os
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from struct import Struct, error
 from typing import Final
@@ -32,6 +33,7 @@ _tag_of = Struct("<HH").unpack_from
 _short_length = Struct("<H").unpack_from
 _length = Struct("<I").unpack_from
 _header = Struct("<HHI").unpack_from
+_short_header = Struct("<HH2sH").unpack_from
 
 
 def _tags(*keywords: str) -> tuple[int, ...]:
@@ -61,12 +63,17 @@ class Glance:
 
     def text(self, tag: int) -> str:
         """Give a value of the default repertoire, without its padding."""
-        return printable(self.values.get(tag, b"").rstrip(b"\0 ").decode("latin-1"))
+        return _plain(self.values.get(tag, b""))
 
     def number(self, tag: int) -> int:
         """Give a value of two bytes; 0 where there is none."""
         value = self.values.get(tag, b"")
         return int(_short_length(value)[0]) if len(value) == 2 else 0
+
+
+@lru_cache(maxsize=4096)
+def _plain(value: bytes) -> str:
+    return printable(value.rstrip(b"\0 ").decode("latin-1"))
 
 
 def glance(path: Path) -> Glance | None:
@@ -108,13 +115,17 @@ def _elements(data: bytes, at: int, end: int, *, explicit: bool) -> dict[int, by
     found: dict[int, bytes] = {}
     before = -1
     while at < end:
-        group, element = _tag_of(data, at)
+        group, element, vr, length = _short_header(data, at)
         tag = group << 16 | element
         if tag > _LAST:
             return found
         if tag <= before:
             raise _OddError
-        value, after = _value(data, at, explicit=explicit, depth=0)
+        if explicit and vr in _SHORT:  # as nearly all are; the loop is most of what a glance costs
+            value = at + 8
+            after = value + length
+        else:
+            value, after = _value(data, at, explicit=explicit, depth=0)
         if after > len(data):
             raise _OddError
         if tag in _WANTED or tag == _TRANSFER_SYNTAX:
