@@ -6,7 +6,7 @@ by their lengths alone; of any other this says nothing, and the full reader is a
 """
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from struct import Struct, error
@@ -21,6 +21,7 @@ PREFIX_BYTES: Final = 16_384
 MAX_DEPTH: Final = 16
 _PREAMBLE: Final = 128
 _UNDEFINED: Final = 0xFFFFFFFF
+_NO_LENGTH: Final = b"\xff\xff\xff\xff"
 _ITEM, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE0DD
 _END_OF_ITEM: Final = (0xFFFE, 0xE00D)
 _TRANSFER_SYNTAX: Final = 0x00020010
@@ -54,12 +55,48 @@ class _OddError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
+class Layout:
+    """Where a file's elements begin and which are wanted: for the files that are laid out alike.
+
+    All lengths are written down, so a file with the same headers at the same places has the same
+    elements, and walking it once more would end as the first walk did.
+    """
+
+    heads: tuple[tuple[int, int, bytes], ...]
+    wanted: tuple[tuple[int, int, int], ...]
+    """Tag, and where its value begins and ends."""
+    encoding: bytes
+
+    def read(self, data: bytes) -> "Glance | None":
+        """Give what the file says; None where it is laid out otherwise."""
+        if len(data) < self.wanted[-1][2]:
+            return None
+        for begin, end, head in self.heads:
+            if data[begin:end] != head:
+                return None
+        values = {tag: data[begin:end] for tag, begin, end in self.wanted}
+        if values.pop(_TRANSFER_SYNTAX).strip(b"\0 ") != self.encoding:
+            return None
+        return _told(self.encoding, values, self)
+
+
+@dataclass(slots=True)
+class _Walk:
+    """What was passed on the way through a file."""
+
+    heads: list[tuple[int, int]]
+    wanted: list[tuple[int, int, int]]
+    has_lengths: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class Glance:
     """What stands in a file, as bytes."""
 
     identity: tuple[bytes | None, ...]
     """The elements of ``IDENTITY``, None where absent, and how they are encoded."""
     values: dict[int, bytes]
+    layout: Layout | None = field(default=None, compare=False)
 
     def text(self, tag: int) -> str:
         """Give a value of the default repertoire, without its padding."""
@@ -76,8 +113,11 @@ def _plain(value: bytes) -> str:
     return printable(value.rstrip(b"\0 ").decode("latin-1"))
 
 
-def glance(path: Path) -> Glance | None:
-    """Give what a file says of itself; None where it takes the full reader to tell."""
+def glance(path: Path, like: Glance | None = None) -> Glance | None:
+    """Give what a file says of itself; None where it takes the full reader to tell.
+
+    ``like`` is a glance at a file that may be laid out alike: then this one is read in its places.
+    """
     try:
         file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
@@ -88,6 +128,8 @@ def glance(path: Path) -> Glance | None:
         return None
     finally:
         os.close(file)
+    if like is not None and like.layout is not None and (found := like.layout.read(data)):
+        return found
     try:
         return _glance(data)
     except (_OddError, error, IndexError):
@@ -101,16 +143,24 @@ def _glance(data: bytes) -> Glance:
     if _header(data, at)[:2] != (2, 0):
         raise _OddError
     start = at + 12 + _length(data, at + 8)[0]
-    meta = _elements(data, at, start, explicit=True)
+    walk = _Walk([(_PREAMBLE, at), (at, at + 12)], [])
+    meta = _elements(data, at, start, walk, explicit=True)
     syntax = meta.get(_TRANSFER_SYNTAX, b"").strip(b"\0 ")
     if not syntax or syntax in _OTHERWISE:
         raise _OddError
     explicit = syntax != _IMPLICIT
-    values = _elements(data, start, len(data), explicit=explicit)
-    return Glance((syntax if not explicit else b"", *map(values.get, IDENTITY)), values)
+    values = _elements(data, start, len(data), walk, explicit=explicit)
+    heads = tuple((begin, end, data[begin:end]) for begin, end in walk.heads)
+    layout = Layout(heads, tuple(walk.wanted), syntax) if walk.has_lengths else None
+    return _told(syntax, values, layout)
 
 
-def _elements(data: bytes, at: int, end: int, *, explicit: bool) -> dict[int, bytes]:
+def _told(syntax: bytes, values: dict[int, bytes], layout: Layout | None) -> Glance:
+    encoding = syntax if syntax == _IMPLICIT else b""
+    return Glance((encoding, *map(values.get, IDENTITY)), values, layout)
+
+
+def _elements(data: bytes, at: int, end: int, walk: _Walk, *, explicit: bool) -> dict[int, bytes]:
     """Give the wanted values of the top level; they must come in order."""
     found: dict[int, bytes] = {}
     before = -1
@@ -118,6 +168,7 @@ def _elements(data: bytes, at: int, end: int, *, explicit: bool) -> dict[int, by
         group, element, vr, length = _short_header(data, at)
         tag = group << 16 | element
         if tag > _LAST:
+            walk.heads.append((at, at + 8))
             return found
         if tag <= before:
             raise _OddError
@@ -126,10 +177,13 @@ def _elements(data: bytes, at: int, end: int, *, explicit: bool) -> dict[int, by
             after = value + length
         else:
             value, after = _value(data, at, explicit=explicit, depth=0)
+            walk.has_lengths &= data[value - 4 : value] != _NO_LENGTH
         if after > len(data):
             raise _OddError
+        walk.heads.append((at, value))
         if tag in _WANTED or tag == _TRANSFER_SYNTAX:
             found[tag] = data[value:after]
+            walk.wanted.append((tag, value, after))
         before, at = tag, after
     if end == len(data) and before < _LAST:
         raise _OddError  # the prefix ended first

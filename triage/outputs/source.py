@@ -74,7 +74,12 @@ def read(assessment: Assessment) -> Source:
     refs = referenced(assessment)
     strict = bool(assessment.detections)
     distinct: dict[Any, Dataset] = {}
-    places = [one for ref in refs if (one := _seen(ref, distinct, strict=strict)) is not None]
+    places: list[Place] = []
+    short: Glance | None = None
+    for ref in refs:
+        short = glance(ref.path, short)
+        if (one := _seen(ref, short, distinct, strict=strict)) is not None:
+            places.append(one)
     if not places:
         raise Broken(code="unparsable", detail="No instance of the study has a readable header")
     headers = list(distinct.values())
@@ -128,12 +133,13 @@ def header_of(
     return header
 
 
-def _seen(ref: InstanceRef, distinct: dict[Any, Dataset], *, strict: bool) -> Place | None:
+def _seen(
+    ref: InstanceRef, short: Glance | None, distinct: dict[Any, Dataset], *, strict: bool
+) -> Place | None:
     """Give an instance's place, and keep its header if no other says the same of whose it is.
 
     Hundreds of slices say the same in the same bytes; one of them is read whole.
     """
-    short = glance(ref.path)
     if short is not None and short.identity in distinct:
         if short.text(_SOP_INSTANCE_UID) != ref.sop_instance_uid:
             raise Broken(code="corrupt", detail=_ANOTHER)

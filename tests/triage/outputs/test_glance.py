@@ -159,3 +159,53 @@ def test_a_reference_is_all_that_a_header_needs(tmp_path: Path) -> None:
     found = source.header_of(InstanceRef(uid, "", path))
     assert found is not None
     assert found.SOPInstanceUID == uid
+
+
+def same(path: Path, like: Glance | None) -> bool:
+    """Tell whether a look at the neighbour's layout changes nothing."""
+    alone, beside = glance(path), glance(path, like)
+    if alone is None or beside is None:
+        return alone is beside
+    return alone == beside and alone.values == beside.values
+
+
+@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
+def test_a_neighbours_layout_changes_nothing_that_is_read(tmp_path: Path, syntax: UID) -> None:
+    first = image("DX")
+    first.file_meta.TransferSyntaxUID = syntax
+    path = write(first, tmp_path / "first.dcm")
+    like = glance(path)
+    assert like is not None
+    assert like.layout is not None
+    content = path.read_bytes()
+    random = np.random.default_rng(0)
+    other = tmp_path / "other.dcm"
+    for number in range(400):
+        changed = bytearray(content)
+        for place in random.integers(128, 1200, 1 + number % 3):
+            changed[min(place, len(changed) - 1)] = random.integers(0, 256)
+        other.write_bytes(changed)
+        assert same(other, like), number
+    for cut in range(130, len(content), 37):
+        other.write_bytes(content[:cut])
+        assert same(other, like), cut
+
+
+def test_of_another_layout_or_patient_the_neighbour_says_nothing(tmp_path: Path) -> None:
+    like = glance(write(image("DX"), tmp_path / "first.dcm"))
+    for number, patient in enumerate(("P2", "A LONGER NAME", "")):
+        other = image("DX", number=number + 2)
+        other.PatientID = patient
+        path = write(other, tmp_path / f"{number}.dcm")
+        assert same(path, like)
+        short = glance(path, like)
+        assert short is not None
+        assert agrees(short, read(path))
+
+
+def test_a_layout_with_a_sequence_without_length_is_not_kept(tmp_path: Path) -> None:
+    header = image("DX")
+    nested(header, undefined=True)
+    short = glance(write(header, tmp_path / "one.dcm"))
+    assert short is not None
+    assert short.layout is None
