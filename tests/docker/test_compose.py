@@ -41,7 +41,7 @@ def test_the_services_are_the_processes_of_triage_up() -> None:
     settings = load()
     site = settings.site.model_copy(update={"broker": Broker(url="redis://redis")})
     processes = {one.name for one in programs(settings.model_copy(update={"site": site}))}
-    assert {name.removesuffix("-1") for name in processes} == set(ours()) - {"migrate"}
+    assert processes == set(ours()) - {"migrate"}
 
 
 def test_the_dockerfile_copies_what_exists() -> None:

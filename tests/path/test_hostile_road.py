@@ -24,7 +24,7 @@ def test_every_malformed_file_is_refused_or_ends_visible_with_a_reason(tmp_path:
         answers = [send(running.port, file) for file in hostile]
         accepted = sum(answer == 0 for answer in answers)
         assert accepted > 100
-        assert statistics.median(raw.echo_ms(running.port) for _ in range(15)) < 1000
+        assert statistics.median(raw.echo_ms(running.port) for _ in range(15)) < 100
         studies = running.settle(1, limit_s=300)
         kept = sum(row.copies for row in running.instances())
         assert kept == accepted  # nothing acknowledged is missing, nothing else is there

@@ -3,8 +3,9 @@
 import json
 import os
 import sys
+import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
@@ -29,6 +30,7 @@ COLUMNS = (
     "id", "at", "event_id", "event_type", "action", "outcome", "actor", "actor_role", "ae_title",
     "network_address", "object_type", "object_id", "detail",
 )  # fmt: skip
+POLL_S = 0.2
 
 
 def query(database: Database, ask: Question, *, actor: str) -> list[dict[str, Any]]:
@@ -77,7 +79,23 @@ def ship(settings: Settings, *, once: bool) -> None:
                 while one.ship():
                     pass
             return
-        run(shippers, on_stop_signal(), time.sleep, _say)
+        _until(on_stop_signal(), shippers)
+
+
+def _until(stopping: Callable[[], bool], shippers: list[Shipper]) -> None:
+    """Give each repository a thread until asked to stop; a pause ends when that is asked."""
+    stop = threading.Event()
+    threads = [
+        threading.Thread(target=run, args=(one, stop.is_set, stop.wait, _say), daemon=True)
+        for one in shippers
+    ]
+    for one in threads:
+        one.start()
+    while not stopping():
+        time.sleep(POLL_S)
+    stop.set()
+    for one, shipper in zip(threads, shippers, strict=True):
+        one.join(shipper.to.deadline_s)
 
 
 def verify(database: Database, settings: Settings, *, actor: str) -> audit.Verdict:

@@ -29,7 +29,12 @@ def programs(settings: Settings) -> list[Program]:
         if queue in carried:  # Celery makes its own children
             fixed.append(Program(f"worker-{queue}", (*one, "--concurrency", str(count))))
         else:
-            fixed += [Program(f"worker-{queue}-{number}", one) for number in range(1, count + 1)]
+            names = (
+                [f"worker-{queue}"]
+                if count == 1
+                else [f"worker-{queue}-{number}" for number in range(1, count + 1)]
+            )
+            fixed += [Program(name, one) for name in names]
     return fixed
 
 

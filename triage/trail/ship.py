@@ -84,28 +84,24 @@ class Shipper:
 
 
 def run(
-    shippers: list[Shipper],
+    one: Shipper,
     stopping: Callable[[], bool],
     pause: Callable[[float], None],
     failed: Callable[[str, int], None],
 ) -> None:
-    """Ship until asked to stop. ``failed`` is told a repository's name and its failures so far."""
-    failures = dict.fromkeys((one.to.name for one in shippers), 0)
-    due = dict.fromkeys(failures, 0)
-    turn = 0
+    """Ship to one repository until asked to stop. Each has a thread: none waits for another.
+
+    ``failed`` is told the repository's name and its failures in a row.
+    """
+    failures = 0
     while not stopping():
-        turn += 1
-        moved = 0
-        for one in shippers:
-            name = one.to.name
-            if due[name] > turn:
-                continue
-            try:
-                moved += one.ship()
-                failures[name] = 0
-            except TryAgain:
-                failures[name] += 1
-                due[name] = turn + min(2 ** failures[name], LONGEST_PAUSE)
-                failed(name, failures[name])
+        try:
+            moved = one.ship()
+        except TryAgain:
+            failures += 1
+            failed(one.to.name, failures)
+            pause(one.audit.pause_s * min(2**failures, LONGEST_PAUSE))
+            continue
+        failures = 0
         if not moved:
-            pause(shippers[0].audit.pause_s)
+            pause(one.audit.pause_s)

@@ -140,7 +140,7 @@ def test_a_stopped_pacs_costs_no_more_than_the_deadline(
         begin = time.monotonic()
         with pytest.raises(TryAgain):
             sender.send(large, destination(scp.port, scp.ae_title, deadline_s=2.0))
-        assert time.monotonic() - begin < 20
+        assert time.monotonic() - begin < 4.0
 
 
 def test_a_pacs_stopped_in_mid_object_costs_no_more_than_the_deadline(
@@ -152,7 +152,7 @@ def test_a_pacs_stopped_in_mid_object_costs_no_more_than_the_deadline(
         begin = time.monotonic()
         with pytest.raises(TryAgain, match="the sending process was ended"):
             sender.send(large, destination(port, scp.ae_title, deadline_s=3.0))
-        assert 3.0 <= time.monotonic() - begin < 20
+        assert 3.0 <= time.monotonic() - begin < 5.0
         assert not alive(pid)
     with scripted(Scripted()) as to:
         assert sender.send(report, to) == 0

@@ -126,7 +126,7 @@ def test_a_server_that_drips_its_answer_costs_no_more_than_the_deadline(
         begin = time.monotonic()
         with pytest.raises(InDoubt, match="the sending process was ended"):
             sender.send(bundle, to)
-        assert time.monotonic() - begin < 20
+        assert time.monotonic() - begin < 3.0
 
 
 @contextmanager

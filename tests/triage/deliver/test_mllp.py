@@ -81,7 +81,7 @@ def test_silence_costs_the_deadline_and_not_the_sending_process(
         begin = time.monotonic()
         with pytest.raises(InDoubt, match="no acknowledgement"):
             sender.send(message, to)
-        assert 1.7 <= time.monotonic() - begin < 20
+        assert 1.7 <= time.monotonic() - begin < 3.0
     assert sender.pid == pid
 
 

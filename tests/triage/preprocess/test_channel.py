@@ -88,7 +88,7 @@ def test_waiting_ends_at_the_deadline(ends: tuple[Channel, socket.socket]) -> No
     began = time.monotonic()
     with pytest.raises(TimeoutError):
         channel.receive(deadline=began + 0.1)
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 1.0
 
 
 def pour(other: socket.socket) -> None:

@@ -71,7 +71,7 @@ class TestLimits:
         began = time.monotonic()
         with pytest.raises(Broken, match="resource-limit: the pixels would not fit"):
             fragile.decode([bomb])
-        assert time.monotonic() - began < 10
+        assert time.monotonic() - began < 2.0
         assert works(fragile, good)
 
     def test_a_claim_within_the_limits_that_is_a_lie_is_held(

@@ -171,7 +171,7 @@ class TestDescriptors:
             with running_listener(tmp_path, connect_timeout_s=2) as ours:
                 base = ours.descriptors()
                 peers = [raw.Peer(ours.port) for _ in range(1100)]
-                assert raw.echo_ms(ours.port) < 5000
+                assert raw.echo_ms(ours.port) < 1000
                 assert ours.descriptors() < 512
                 for peer in peers:
                     peer.close()
@@ -204,7 +204,7 @@ class TestStopping:
             os.kill(ours.pid, signal.SIGTERM)
             assert peer.receive() == (raw.ABORT, bytes(4))
             assert ours.process.wait(60) == 0
-            assert time.monotonic() - started < 9
+            assert time.monotonic() - started < 5
 
     def test_the_message_under_way_is_finished_and_no_other_is_begun(self, tmp_path: Path) -> None:
         uid, data = build.fresh_ct()
@@ -233,7 +233,7 @@ class TestStopping:
             assert soon(lambda: listener.associations == 1)
             started = time.monotonic()
             listener.stop(within_s=0.5)
-            assert time.monotonic() - started < 10
+            assert time.monotonic() - started < 2
             assert not listener.is_alive
             assert listener.spool.incoming(9) == []
 

@@ -42,7 +42,7 @@ class TestSilence:
         port = start(connect_timeout_s=0.8).port
         silent = [raw.Peer(port) for _ in range(40)]
         threads = threading.active_count()
-        assert statistics.median(raw.echo_ms(port) for _ in range(9)) < 1000
+        assert statistics.median(raw.echo_ms(port) for _ in range(9)) < 100
         assert threading.active_count() <= threads + 1
         assert all(peer.is_closed_within(3) for peer in silent)
         for peer in silent:
@@ -66,15 +66,15 @@ class TestSilence:
             for one in request:
                 peer.send(bytes([one]))
                 time.sleep(0.05)
-        assert time.monotonic() - started < 8
-        assert raw.echo_ms(port) < 5000
+        assert time.monotonic() - started < 3
+        assert raw.echo_ms(port) < 500
 
     def test_more_silence_than_the_lobby_holds_drops_the_longest_waiting(
         self, start: Start
     ) -> None:
         listener = start(connect_timeout_s=30)
         peers = [raw.Peer(listener.port) for _ in range(300)]
-        assert raw.echo_ms(listener.port) < 5000
+        assert raw.echo_ms(listener.port) < 500
         assert peers[0].is_closed_within(2)
         assert not peers[-1].is_closed_within(0.1)
         assert sum(event.count for event in journal(listener)) > 100
@@ -117,7 +117,7 @@ class TestLies:
             peer.send(data)
             assert peer.receive() == (raw.ABORT, bytes((0, 0, 2, reason)))
             assert peer.is_closed_within(3)
-        assert raw.echo_ms(port) < 5000
+        assert raw.echo_ms(port) < 500
 
     def test_titles_cannot_forge_the_log(self, start: Start) -> None:
         listener = start()
@@ -139,7 +139,7 @@ class TestLies:
                 peer.is_closed_within(5)
             except OSError:
                 pass
-        assert raw.echo_ms(listener.port) < 5000
+        assert raw.echo_ms(listener.port) < 2000
 
 
 def _shared(start: Start) -> Listener:
@@ -183,7 +183,7 @@ class TestPlaces:
         assert rejection(listener.port, "127.0.0.2") == (2, 3, 2)
         peers[0].release()
         assert soon(lambda: listener.associations == 3)
-        assert raw.echo_ms(listener.port) < 5000
+        assert raw.echo_ms(listener.port) < 500
         for peer in peers:
             peer.close()
         assert soon(lambda: listener.associations == 0)
@@ -227,7 +227,7 @@ class TestPlaces:
         assert answers.count(0) < 50  # dropped as the longest waiting of a crowd
         assert answers.count(raw.ACCEPT) >= 32
         assert peak <= before + 20 + 33
-        assert raw.echo_ms(listener.port) < 5000
+        assert raw.echo_ms(listener.port) < 1000
 
 
 def test_a_bug_in_the_lobby_costs_one_visitor(
@@ -245,4 +245,4 @@ def test_a_bug_in_the_lobby_costs_one_visitor(
     with raw.peer(listener.port) as peer:
         peer.send(raw.associate_rq(CONTEXTS, calling=b"TRIGGER"))
         assert peer.is_closed_within(3)
-    assert raw.echo_ms(listener.port) < 5000
+    assert raw.echo_ms(listener.port) < 500

@@ -81,7 +81,7 @@ def test_a_trickle_has_one_deadline_for_the_whole_pdu(pair: Pair) -> None:
     with pytest.raises(Gone) as why:
         pair.wire.read(between_messages=False)
     assert why.value.how is How.HALF_SENT
-    assert 0.2 < time.monotonic() - started < 10
+    assert 0.2 < time.monotonic() - started < 1.0
     pair.wire._socket.close()
     thread.join()
 
@@ -143,7 +143,7 @@ def test_a_peer_that_does_not_take_the_answer_is_gone(pair: Pair) -> None:
     with pytest.raises(Gone) as why:
         pair.wire.send(bytes(64 * 2**20))
     assert why.value.how is How.NOT_TAKEN
-    assert time.monotonic() - started < 15
+    assert time.monotonic() - started < 1.5
 
 
 @given(

@@ -1,12 +1,14 @@
 """rsyslog as an Audit Record Repository: syslog over TLS with our certificates."""
 
+import socket
+import ssl
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.servers import accepts, binary, end, wait_until
+from tests.servers import binary, end, wait_until
 
 CONFIG = """
 global(workDirectory="{folder}" maxMessageSize="256k"
@@ -32,6 +34,20 @@ class Repository:
         return path.read_text("utf-8-sig").splitlines() if path.exists() else []
 
 
+def speaks_tls(port: int) -> bool:
+    """Tell whether a handshake gets an answer: a port that is open may be another program's."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    try:
+        with (
+            socket.create_connection(("127.0.0.1", port), timeout=2) as plain,
+            context.wrap_socket(plain),
+        ):
+            return True
+    except OSError:
+        return False
+
+
 @contextmanager
 def rsyslog(folder: Path, tls: Path, port: int) -> Iterator[Repository]:
     """Run rsyslog until the block ends."""
@@ -42,7 +58,7 @@ def rsyslog(folder: Path, tls: Path, port: int) -> Iterator[Repository]:
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log)
     try:
-        wait_until(lambda: accepts(port), process, "rsyslog")
+        wait_until(lambda: speaks_tls(port), process, "rsyslog")
         yield Repository(port, folder, process)
     finally:
         end(process)

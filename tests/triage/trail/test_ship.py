@@ -3,6 +3,9 @@
 import json
 import os
 import signal
+import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -10,6 +13,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+import yaml
 
 from db import audit
 from db.audit import Entry, Event
@@ -172,21 +176,42 @@ def test_a_fhir_server_gets_them_too_and_again_after_a_refusal(
     assert ids == {f"1.2.{number}" for number in range(4)}
 
 
-def test_one_repository_away_delays_no_other(
-    sqlite_database: Database, state: Path, tmp_path: Path, fhir: Server
+def test_a_repository_that_is_away_is_asked_less_and_less_often(
+    sqlite_database: Database, state: Path, tmp_path: Path
 ) -> None:
     write(sqlite_database, 3)
     away = shipper(sqlite_database, tmp_path, state, free_port())
-    to = FhirFeed(name="fhir", url=f"http://127.0.0.1:{fhir.server_port}/fhir")
-    here = Shipper(sqlite_database, tmp_path, Audit(), to)
     failures: list[tuple[str, int]] = []
     pauses: list[float] = []
     run(
-        [away, here], lambda: len(pauses) >= 4, pauses.append,
+        away, lambda: len(pauses) >= 3, pauses.append,
         lambda name, count: failures.append((name, count)),
     )  # fmt: skip
-    assert len(fhir.taken) == 3
-    assert failures == [("arr", 1), ("arr", 2)]
+    assert failures == [("arr", 1), ("arr", 2), ("arr", 3)]
+    assert pauses == [4, 8, 16]
+
+
+def test_one_that_hangs_delays_no_other(
+    url: str, database: Database, tmp_path: Path, fhir: Server
+) -> None:
+    write(database, 3)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        collectors = [
+            {"kind": "syslog", "name": "hangs", "host": "127.0.0.1",
+             "port": silent.getsockname()[1], "tls": None, "deadline_s": 60},
+            {"kind": "fhir", "name": "fhir", "url": f"http://127.0.0.1:{fhir.server_port}/fhir"},
+        ]  # fmt: skip
+        (tmp_path / "configs").mkdir()
+        site = {"database": {"url": url}, "audit": {"collectors": collectors}}
+        (tmp_path / "configs" / "site.yaml").write_text(yaml.safe_dump(site))
+        process = subprocess.Popen(
+            [sys.executable, "-m", "triage", "audit", "ship", "--state", str(tmp_path)]
+        )
+        try:
+            until(lambda: len(fhir.taken) == 3)
+        finally:
+            process.kill()
+            process.wait()
 
 
 def test_a_mark_that_is_lost_sends_everything_again(
