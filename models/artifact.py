@@ -60,6 +60,8 @@ class Fingerprint(_Strict):
     trained_on: tuple[Source, ...]
     held_out: tuple[Source, ...]
     calibrated_on: tuple[Source, ...]
+    calibration_date: str = ""
+    """ISO 8601, UTC; empty in cards that are older than this field."""
     seed: int
     plan: dict[str, Any]
     """The fields of ``models.fit.Plan``."""

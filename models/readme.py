@@ -35,6 +35,9 @@ def _training(card: Card) -> Iterator[str]:
     yield from _sources("early stop", print_.held_out)
     yield from _sources("calibration", print_.calibrated_on)
     yield ""
+    if print_.calibration_date:
+        yield f"Calibrated on {print_.calibration_date}."
+        yield ""
     yield (
         f"Seed {print_.seed}; {print_.epochs} epochs, the weights of epoch {print_.best_epoch} "
         "kept (lowest held-out loss on healthy images, or the last epoch of a stage that watches "

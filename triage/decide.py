@@ -98,7 +98,9 @@ def _sentence(detection: Detection) -> str:
         if stranger == 0
         else f"at least as unusual as {calibration.n - stranger} of {calibration.n}"
     )
+    dated = f", calibrated {calibration.date}" if calibration.date else ""
     return (
         f"{share[0].upper()}{share[1:]} healthy studies of {calibration.stratum} "
-        f"(p = {detection.p_value:.3f}, {detection.detector.name} {detection.detector.version})."
+        f"(p = {detection.p_value:.3f}, {detection.detector.name} {detection.detector.version}"
+        f"{dated})."
     )

@@ -111,6 +111,7 @@ def _detection(
             n=found.n,
             fallback=found.fallback,
             sha256=artifact.calibration_sha256,
+            date=artifact.card.fingerprint.calibration_date,
         ),
         series_instance_uid=series.series_instance_uid,
         sop_instance_uids=tuple(image.ref.sop_instance_uid for image in images),

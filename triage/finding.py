@@ -43,6 +43,8 @@ class Calibration:
     fallback: tuple[str, ...]
     """Strata tried before this one, most specific first; empty when the first one fitted."""
     sha256: str
+    date: str = ""
+    """ISO 8601, of the day it was calibrated; empty where the artifact does not say."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -57,6 +57,13 @@ def test_the_sentence_counts_the_healthy_studies() -> None:
     assert "as unusual as 95 of 99 healthy" in decide([detection(0.05)], POLICY).sentence
 
 
+def test_the_sentence_names_the_detector_its_version_and_the_day_it_was_calibrated() -> None:
+    dated = Calibration("DX/CHEST", 99, (), "c", date="2026-11-21")
+    said = decide([replace(detection(0.05), calibration=dated)], POLICY).sentence
+    assert said.endswith("studies of DX/CHEST (p = 0.050, a 1.0, calibrated 2026-11-21).")
+    assert "calibrated" not in decide([detection(0.05)], POLICY).sentence
+
+
 def test_a_study_no_detector_could_speak_about_says_why() -> None:
     decision = not_analysed(Reason("no-route"))
     assert decision.outcome is Outcome.NOT_ANALYSED

@@ -1,8 +1,11 @@
 """``triage train``: from folders of pictures, or cohorts, and a training file to an artifact."""
 
 import hashlib
+import os
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -195,6 +198,7 @@ def _fingerprint(
         trained_on=_sources(shared[Role.TRAIN], training),
         held_out=_sources(shared[Role.HELD_OUT], training),
         calibrated_on=_sources(shared[Role.CALIBRATION], training),
+        calibration_date=_today(),
         seed=training.plan.seed,
         plan=training.plan.model_dump(mode="json"),
         epochs=len(history),
@@ -203,6 +207,12 @@ def _fingerprint(
         images=tuple(sorted(used)),
         versions=artifact.versions(),
     )
+
+
+def _today() -> str:
+    """Give the day in UTC; SOURCE_DATE_EPOCH wins, so that a training repeats to the bit."""
+    moment = float(os.environ.get("SOURCE_DATE_EPOCH") or time.time())
+    return datetime.fromtimestamp(moment, UTC).date().isoformat()
 
 
 def _contents(picture: Picture) -> tuple[str, ...]:
