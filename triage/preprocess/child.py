@@ -20,10 +20,11 @@ from typing import Any, Final
 import numpy as np
 
 from triage.errors import Broken, CodedError, Held, NotEligible
-from triage.preprocess import pixels, sandbox
+from triage.preprocess import pixels, sandbox, single
 from triage.preprocess.channel import Channel, Closed
 
 Answer = dict[str, Any]
+Fill = Callable[..., Answer]
 _NO_MEMORY: Final = "decoding needs more memory than it is given"
 _SYSTEM: Final[dict[int | None, tuple[str, str]]] = {
     errno.ENOENT: ("corrupt", "a stored file is gone"),
@@ -52,10 +53,14 @@ def main() -> None:
 def _serve(channel: Channel, *, max_pixels: int, max_bytes: int, seconds: float) -> None:
     request, _ = channel.receive()
     sandbox.allow_seconds(seconds)
-    paths = [Path(one) for one in request["files"]]
+    paths, frame = [Path(one) for one in request["files"]], request.get("frame")
+    bounds = {"max_pixels": max_pixels, "max_memory_bytes": max_bytes}
 
     def size() -> Answer:
-        claimed = pixels.claim(paths, max_pixels=max_pixels, max_memory_bytes=max_bytes)
+        if frame is None:
+            claimed = pixels.claim(paths, **bounds)
+        else:
+            claimed = single.claim(paths[0], int(frame), **bounds)
         return {"shape": [claimed.frames, claimed.rows, claimed.columns]}
 
     claimed = _coded(size, otherwise=NotEligible(code="header"))
@@ -65,19 +70,21 @@ def _serve(channel: Channel, *, max_pixels: int, max_bytes: int, seconds: float)
     _, shared = channel.receive()
     if shared is None:
         raise Closed
-    how = {"with_voi": bool(request["voi"]), "as_stored": bool(request.get("stored"))}
-    work = partial(_fill, shared, claimed["shape"], paths, **how)
+    fill: Fill
+    if frame is None:
+        fill = partial(pixels.fill, paths, as_stored=bool(request.get("stored")))
+    else:
+        fill = partial(single.fill, paths[0], int(frame))
+    work = partial(_fill, shared, claimed["shape"], fill, with_voi=bool(request["voi"]))
     channel.send(_coded(work, otherwise=Held(code="pixel-data")))
 
 
-def _fill(
-    shared: int, shape: list[int], paths: list[Path], *, with_voi: bool, as_stored: bool
-) -> Answer:
+def _fill(shared: int, shape: list[int], fill: Fill, *, with_voi: bool) -> Answer:
     # Unmapped when the last array that looks at it is gone; closing it earlier would raise.
     memory = mmap.mmap(shared, 0)
     os.close(shared)
     out = np.frombuffer(memory, dtype=np.float32, count=math.prod(shape)).reshape(shape)
-    return pixels.fill(paths, out, with_voi=with_voi, as_stored=as_stored)
+    return fill(out, with_voi=with_voi)
 
 
 def _coded(work: Callable[[], Answer], *, otherwise: CodedError) -> Answer:

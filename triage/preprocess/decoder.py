@@ -45,6 +45,8 @@ class Decoded:
     """MONOCHROME1: the lowest value is the brightest."""
     voi_applied: bool
     """The values are display values in [0, 1]."""
+    samples: int = 1
+    """3 for one frame of colour: K R (3 C), red, green and blue of a pixel side by side, 0-255."""
 
 
 class _Strict(BaseModel):
@@ -68,6 +70,7 @@ class _Found(_Strict):
     planes: _Planes | None
     inverted: bool
     voi_applied: bool
+    samples: int = 1
 
 
 @dataclass(slots=True)
@@ -120,10 +123,20 @@ class Decoder:
             Broken: resource-limit or crashed; it would happen again.
             TryAgain: something else ended the child.
         """
+        return self._decode({"files": [str(path) for path in paths], "voi": voi, "stored": stored})
+
+    def frame(self, path: Path, number: int, *, voi: bool = False) -> Decoded:
+        """Decode one frame, from 1, grey or colour, and no other frame of the file.
+
+        Raises:
+            NotEligible, Held, Broken, TryAgain: as ``decode``.
+        """
+        return self._decode({"files": [str(path)], "voi": voi, "frame": number - 1})
+
+    def _decode(self, request: dict[str, Any]) -> Decoded:
         child = self._ready()
         deadline = time.monotonic() + self._limits.max_seconds
         try:
-            request = {"files": [str(path) for path in paths], "voi": voi, "stored": stored}
             return self._ask(child.channel, request, deadline)
         except TimeoutError:
             self.close()
@@ -201,7 +214,7 @@ class Decoder:
             memory = mmap.mmap(shared, 4 * count)
         pixels = np.frombuffer(memory, dtype=np.float32).reshape(shape)
         geometry = None if found.planes is None else Geometry(**dict(found.planes))
-        return Decoded(pixels, geometry, found.inverted, found.voi_applied)
+        return Decoded(pixels, geometry, found.inverted, found.voi_applied, found.samples)
 
     def _post_mortem(self, child: _Child) -> Broken | TryAgain:
         """Say what ended the child, by how it ended."""

@@ -76,15 +76,24 @@ def claim(paths: Sequence[Path], *, max_pixels: int, max_memory_bytes: int) -> C
     if min(rows, columns, samples, count) < 1:
         raise NotEligible(code="header", detail="Rows, Columns or Number of Frames is not positive")
     claimed = Claim(len(paths) * count, rows, columns)
-    if claimed.values * samples > max_pixels:
+    within(claimed, claimed.values * samples, max_pixels, max_memory_bytes)
+    if samples != 1 or header.PhotometricInterpretation not in _GREY:
+        raise NotEligible(code="pixel-data", detail="the images are in colour")
+    return claimed
+
+
+def within(claimed: Claim, values: int, max_pixels: int, max_memory_bytes: int) -> None:
+    """Check a claim of so many values against the limits.
+
+    Raises:
+        Broken: resource-limit, it is too large.
+    """
+    if values > max_pixels:
         detail = f"the headers claim more than {max_pixels} pixels"
         raise Broken(code="resource-limit", detail=detail)
     # Half for the result, half for the decoder's own work.
     if claimed.values * _BYTES_A_VALUE > max_memory_bytes // 2:
         raise Broken(code="resource-limit", detail="the pixels would not fit the memory limit")
-    if samples != 1 or header.PhotometricInterpretation not in _GREY:
-        raise NotEligible(code="pixel-data", detail="the images are in colour")
-    return claimed
 
 
 def fill(
@@ -109,7 +118,7 @@ def fill(
         for frame, values in zip(_frames(header, stored), out[len(planes) :], strict=False):
             if as_stored:
                 values[:] = frame.stored
-            displayed.append(not as_stored and _real_units(frame, values, with_voi=with_voi))
+            displayed.append(not as_stored and real_units(frame, values, with_voi=with_voi))
             planes.append(None if as_stored else frames.plane(header, frame.index))
     if len(planes) != len(out):
         raise NotEligible(code="header", detail="the images differ in their number of frames")
@@ -117,32 +126,30 @@ def fill(
         raise NotEligible(code="header", detail="only some images state a VOI window")
     return {
         "planes": frames.message(planes),
-        "inverted": _is_inverted(header),
+        "inverted": is_inverted(header),
         "voi_applied": all(displayed),
     }
 
 
 @dataclass(frozen=True, slots=True)
-class _Frame:
+class Frame:
+    """One frame as it is stored."""
+
     header: Dataset
     index: int
     stored: Stored
+    """RC."""
 
 
-def _frames(header: Dataset, stored: Stored) -> Iterator[_Frame]:
-    return (_Frame(header, index, plane) for index, plane in enumerate(stored))
+def _frames(header: Dataset, stored: Stored) -> Iterator[Frame]:
+    return (Frame(header, index, plane) for index, plane in enumerate(stored))
 
 
 def _stored_values(header: FileDataset, path: Path) -> Stored:
     """Give the stored values (KRC), sign and high bit put right (PS3.5 8.1.1)."""
-    syntax = uid.UID(str(header.file_meta.TransferSyntaxUID))
-    plugin = PLUGINS.get(syntax)
-    if plugin is None:
-        raise NotEligible(code="pixel-data", detail="the transfer syntax is not supported")
-    if syntax == uid.JPEGExtended12Bit and int(header.BitsStored) != 8:
-        plugin = GDCM_READER
+    syntax, plugin = plugin_of(header)
     if plugin == GDCM_READER:
-        array = _by_gdcm(path)
+        array = by_gdcm(path)
     else:
         array, _ = get_decoder(syntax).as_array(
             header, raw=True, view_only=_WITHOUT_COPYING, decoding_plugin=plugin
@@ -150,10 +157,30 @@ def _stored_values(header: FileDataset, path: Path) -> Stored:
     shape = (int(header.get("NumberOfFrames") or 1), int(header.Rows), int(header.Columns))
     if array.size != np.prod(shape):
         raise Held(code="pixel-data", detail="the decoded size differs from the header")
-    return _without_unused_bits(array.reshape(shape), header)
+    return without_unused_bits(array.reshape(shape), header)
 
 
-def _by_gdcm(path: Path) -> Stored:
+def plugin_of(header: FileDataset) -> tuple[uid.UID, str]:
+    """Give a file's transfer syntax and the decoder that is used for it.
+
+    Raises:
+        NotEligible: pixel-data, none is.
+    """
+    syntax = uid.UID(str(header.file_meta.TransferSyntaxUID))
+    plugin = PLUGINS.get(syntax)
+    if plugin is None:
+        raise NotEligible(code="pixel-data", detail="the transfer syntax is not supported")
+    if syntax == uid.JPEGExtended12Bit and int(header.BitsStored) != 8:
+        plugin = GDCM_READER
+    return syntax, plugin
+
+
+def by_gdcm(path: Path) -> Stored:
+    """Give all stored values of a file, flat.
+
+    Raises:
+        Held: pixel-data, GDCM cannot read it.
+    """
     import gdcm
 
     reader = gdcm.ImageReader()
@@ -168,7 +195,7 @@ def _by_gdcm(path: Path) -> Stored:
     return np.frombuffer(content, dtype=f"{sign}{kind.GetBitsAllocated() // 8}")
 
 
-def _without_unused_bits(stored: Stored, header: Dataset) -> Stored:
+def without_unused_bits(stored: Stored, header: Dataset) -> Stored:
     """Clear what stands above the high bit (old overlays) and extend the sign from it."""
     bits = stored.dtype.itemsize * 8
     used = int(header.BitsStored)
@@ -179,7 +206,7 @@ def _without_unused_bits(stored: Stored, header: Dataset) -> Stored:
     return np.right_shift(shifted, bits - used, out=shifted)
 
 
-def _real_units(frame: _Frame, values: npt.NDArray[np.float32], *, with_voi: bool) -> bool:
+def real_units(frame: Frame, values: npt.NDArray[np.float32], *, with_voi: bool) -> bool:
     """Write one frame in real units (HU for CT); true if a VOI was asked for and applied."""
     padding = _padding(frame)
     if frame.header.get("ModalityLUTSequence"):
@@ -193,11 +220,11 @@ def _real_units(frame: _Frame, values: npt.NDArray[np.float32], *, with_voi: boo
             np.add(values, np.float32(intercept), out=values)
     if padding is not None and padding.any() and not padding.all():
         kept = values[~padding]
-        values[padding] = kept.max() if _is_inverted(frame.header) else kept.min()
+        values[padding] = kept.max() if is_inverted(frame.header) else kept.min()
     return voi.apply(values, frame.header) if with_voi else False
 
 
-def _padding(frame: _Frame) -> npt.NDArray[np.bool_] | None:
+def _padding(frame: Frame) -> npt.NDArray[np.bool_] | None:
     """Say where the padding is (PS3.3 C.7.5.1.1.2): a value, or a range with its limit."""
     value = frame.header.get("PixelPaddingValue")
     if value is None or isinstance(value, bytes) or value == "":
@@ -220,5 +247,6 @@ def _wrapped(value: int, stored: Stored) -> int:
     return value + (1 << info.bits) if value < info.min else value
 
 
-def _is_inverted(header: Dataset) -> bool:
+def is_inverted(header: Dataset) -> bool:
+    """Tell whether the lowest value is the brightest."""
     return str(header.get("PhotometricInterpretation")) == "MONOCHROME1"
