@@ -11,8 +11,8 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 from pydicom import Dataset, FileDataset, dcmread, uid
-from pydicom.pixels.utils import pixel_array
 from pydicom.pixels.processing import apply_color_lut
+from pydicom.pixels.utils import pixel_array
 
 from triage.errors import Held, NotEligible
 from triage.preprocess import headers, pixels

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from pydicom import dcmread
-from pydicom.pixels import pixel_array
+from pydicom.pixels.utils import pixel_array
 
 from tests.triage.files import bundled, image, write
 from triage.errors import Broken, Held, NotEligible
