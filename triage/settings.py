@@ -39,6 +39,7 @@ from triage.nodes import FILE as NODES
 from triage.nodes import Nodes, Peers, allowed
 from triage.nodes import read as read_nodes
 from triage.prior_sources import Priors
+from triage.reading import Reading
 from triage.retention import Retention
 from triage.routing import Disagreement, Level, Policy, Recipe, Route, Routes, When
 from triage.tls import TlsPort, located
@@ -195,6 +196,7 @@ class Site(BaseSettings):
     commitment: Commitment = Commitment()
     dicomweb: DicomWeb = DicomWeb()
     priors: Priors = Priors()
+    reading: Reading = Reading()
     retention: Retention = Retention()
     audit: Audit = Audit()
 
