@@ -14,6 +14,7 @@ from triage.commands import (
     doors_detectors,
     doors_network,
     doors_simulate,
+    doors_supply,
 )
 from triage.commands.cohort_door import app as cohort_app
 from triage.commands.common import AsJson, Config, State
@@ -54,6 +55,7 @@ doors_delivery.add_to(app, queue_app)
 doors_detectors.add_to(app)
 doors_network.add_to(app)
 doors_simulate.add_to(app)
+doors_supply.add_to(app)
 
 app.command()(conformance)
 study_app.command("text")(study_text)
