@@ -143,7 +143,7 @@ def _make_user(database: Database) -> str | None:
     with database.begin() as session:
         if has_users(session):
             return None
-        create_user(session, USER, password, "admin")
+        create_user(session, USER, password, "admin radiologist")
     return password
 
 

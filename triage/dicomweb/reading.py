@@ -16,7 +16,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from db.audit import MINOR, SUCCESS, Entry, Event, record
+from db.audit import SERIOUS, SUCCESS, Entry, Event, record
 from db.engine import Database
 from triage import log
 from triage.dicomweb import catalog, wado, wording
@@ -210,12 +210,14 @@ class Reading:
     def _note_denial(self, request: Request, why: Denied) -> None:
         """Note who lacks a role; who is nobody is many, and is only counted in the log."""
         log.get().warning("dicomweb.denied", status=why.status)
-        if why.status != 403:
+        if why.who is None:
             return
-        address = request.client.host if request.client else ""
+        uid = str(request.path_params.get("study", ""))
+        known = is_uid(uid.encode("ascii", "replace"))
         entry = Entry(
-            event=Event.SECURITY_ALERT, kind="dicomweb.denied", outcome=MINOR, actor=why.name,
-            actor_role="program", network_address=address, object_type="dicomweb",
+            event=Event.SECURITY_ALERT, kind="dicomweb.denied", outcome=SERIOUS,
+            actor=why.who.name, actor_role=why.who.role, network_address=why.who.address,
+            object_type="study" if known else "dicomweb", object_id=uid if known else "",
         )  # fmt: skip
         with self._database.begin() as session:
             record(session, entry)

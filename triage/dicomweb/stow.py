@@ -182,7 +182,7 @@ class Store:
     def _refused(self, request: Request, why: Refusal | Denied | Away) -> Response:
         status = UNAVAILABLE if isinstance(why, Away) else why.status
         said = why.why if isinstance(why, Refusal) else str(why)
-        name = why.name if isinstance(why, Denied) else ""
+        name = why.who.name if isinstance(why, Denied) and why.who else ""
         self._spool.journal.note(
             "stow.refused", code=str(status), ae_title=name, address=_address(request)
         )

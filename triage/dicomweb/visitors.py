@@ -30,10 +30,10 @@ UNKNOWN: Final = "A token is needed: Authorization: Bearer, or Basic with the to
 class Denied(TriageError):
     """Nobody we know (401), or not for this role (403)."""
 
-    def __init__(self, status: int, why: str, name: str = "") -> None:
+    def __init__(self, status: int, why: str, who: "Visitor | None" = None) -> None:
         super().__init__(why)
         self.status = status
-        self.name = name
+        self.who = who
 
 
 class Away(TriageError):
@@ -82,7 +82,7 @@ class Doorkeeper:
         if found is None:
             raise Denied(401, UNKNOWN)
         if role not in found.roles:
-            raise Denied(403, f"This takes the role {role}.", found.name)
+            raise Denied(403, f"This takes the role {role}.", found)
         return found
 
     def _find(self, request: Request) -> Visitor | None:

@@ -21,6 +21,7 @@ EVENTS: Final = {
 """EventID (CID 400)."""
 
 TYPES: Final = (
+    ("access.refused", "110132", "Use of Restricted Function"),
     ("application.start", "110120", "Application Start"),
     ("application.stop", "110121", "Application Stop"),
     ("login", "110122", "Login"),

@@ -9,19 +9,23 @@ from typing import Any, Final, cast
 from fastapi import Request
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from db.audit import SERIOUS, SUCCESS, Entry, Event, record
 from db.engine import Database
 from db.listing import Clock
+from db.tables import StudyRow
 from triage.settings import Settings
-from triage.worklist import words
+from triage.worklist import access, theme, words
 from triage.worklist.sessions import Viewer
 
 FOLDER: Final = files("triage.worklist")
 DISCLAIMER: Final = (
     "For prioritization only. Not for diagnosis. Review full images per standard of care."
 )
+MAX_DIGITS: Final = 10
+"""Of a row's number, and of PostgreSQL's integer."""
 RESEARCH: Final = "RESEARCH - NOT FOR CLINICAL USE"
 
 
@@ -67,6 +71,7 @@ def build(settings: Settings, database: Database) -> Context:
     )
     templates.globals.update(
         disclaimer=DISCLAIMER,
+        may=access.may,
         research=RESEARCH if settings.site.intended_use.mode == "research" else "",
     )
     templates.filters.update(words.FILTERS)
@@ -93,7 +98,8 @@ def page(
 ) -> HTMLResponse:
     """Render a page for whoever is signed in, or for nobody."""
     who = getattr(request.state, "viewer", None)
-    text = of(request).templates.get_template(template).render(viewer=who, **values)
+    shown = {"viewer": who, "theme": theme.of(request), **values}
+    text = of(request).templates.get_template(template).render(shown)
     return HTMLResponse(text, status)
 
 
@@ -109,12 +115,15 @@ def audit_access(session: Session, request: Request, kind: str, study_uid: str) 
     record(session, entry)
 
 
-def audit_refusal(session: Session, request: Request, kind: str) -> None:
-    """Note that a person asked for what their role may not do (DCM 110113)."""
+def audit_refusal(session: Session, request: Request) -> None:
+    """Note that somebody asked for what their role may not do (DCM 110113), and of which study."""
     who = viewer(request)
+    study_uid = _study_uid(session, request.path_params.get("study_id"))
     entry = Entry(
-        event=Event.SECURITY_ALERT, kind=kind, outcome=SERIOUS, actor=who.name,
-        actor_role=who.role, network_address=address(request), object_type="worklist",
+        event=Event.SECURITY_ALERT, kind="access.refused", outcome=SERIOUS, actor=who.name,
+        actor_role=who.role, network_address=address(request),
+        object_type="study" if study_uid else "worklist", object_id=study_uid,
+        detail={"method": request.method, "route": request.scope["route"].path},
     )  # fmt: skip
     record(session, entry)
 
@@ -127,3 +136,11 @@ def audit_query(session: Session, request: Request, kind: str, detail: Mapping[s
         network_address=address(request), object_type="worklist", detail=detail,
     )  # fmt: skip
     record(session, entry)
+
+
+def _study_uid(session: Session, number: object) -> str:
+    """Give the UID of the study that a path names; nothing where it names none of ours."""
+    if not isinstance(number, str) or not number.isdecimal() or len(number) >= MAX_DIGITS:
+        return ""
+    found = session.scalar(select(StudyRow.study_instance_uid).where(StudyRow.id == int(number)))
+    return found or ""

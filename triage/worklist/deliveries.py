@@ -9,13 +9,9 @@ from triage.deliver.meanings import fix, label, meaning
 from triage.errors import TriageError
 from triage.record import letters, withdrawals
 from triage.record.withdrawals import REASONS, SUPERSEDED, Who
-from triage.worklist import context
-from triage.worklist.auth import ADMIN
+from triage.worklist import access, context
 
 router = APIRouter()
-MAY_DELIVER: Final = frozenset({ADMIN})
-"""Roles that may resend."""
-MAY_WITHDRAW: Final = frozenset({ADMIN, "radiologist"})
 CHOICES: Final = tuple(
     (code, reason.words) for code, reason in REASONS.items() if code != SUPERSEDED
 )
@@ -31,7 +27,7 @@ def deliveries(request: Request) -> Response:
         context.audit_query(session, request, "deliveries.list", {"count": len(found)})
     values = {
         "letters": found, "full": len(found) == letters.MOST, "meaning": meaning, "fix": fix,
-        "label": label, "may_resend": _role(request) in MAY_DELIVER,
+        "label": label, "may_resend": may_resend(request),
     }  # fmt: skip
     return context.page(request, "deliveries.html", values)
 
@@ -39,7 +35,6 @@ def deliveries(request: Request) -> Response:
 @router.post("/deliveries/{outbox_id}/resend")
 def resend(request: Request, outbox_id: Number, study: Text = "") -> Response:
     """Have one document sent again, audited."""
-    _allow(request, MAY_DELIVER)
     try:
         with context.of(request).database.begin() as session:
             letters.resend(session, [outbox_id], _who(request))
@@ -52,7 +47,6 @@ def resend(request: Request, outbox_id: Number, study: Text = "") -> Response:
 @router.post("/studies/{study_id}/withdraw")
 def withdraw(request: Request, study_id: Number, reason: Text) -> Response:
     """Take the study's latest report back, with its reason, audited."""
-    _allow(request, MAY_WITHDRAW)
     if reason not in dict(CHOICES):
         raise HTTPException(400, "Choose a reason.")
     try:
@@ -70,25 +64,14 @@ def words(reason: str) -> str:
 
 def may_withdraw(request: Request) -> bool:
     """Tell whether who is signed in may take a report back."""
-    return _role(request) in MAY_WITHDRAW
+    roles = context.viewer(request).roles
+    return access.may(roles, "POST", "/studies/{study_id}/withdraw")
 
 
 def may_resend(request: Request) -> bool:
     """Tell whether who is signed in may send a document again."""
-    return _role(request) in MAY_DELIVER
-
-
-def _allow(request: Request, roles: frozenset[str]) -> None:
-    """Refuse who may not, audited."""
-    if _role(request) in roles:
-        return
-    with context.of(request).database.begin() as session:
-        context.audit_refusal(session, request, "delivery.refused")
-    raise HTTPException(403, "Your role may not do this.")
-
-
-def _role(request: Request) -> str:
-    return context.viewer(request).role
+    roles = context.viewer(request).roles
+    return access.may(roles, "POST", "/deliveries/{outbox_id}/resend")
 
 
 def _who(request: Request) -> Who:

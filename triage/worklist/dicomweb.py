@@ -8,14 +8,14 @@ from starlette.applications import Starlette
 from triage.dicomweb.reading import Reading
 from triage.dicomweb.visitors import Doorkeeper, SessionOf, Visitor
 from triage.ups.web import Door
-from triage.worklist import sessions
+from triage.worklist import access, sessions
 from triage.worklist.context import Context
 
 if TYPE_CHECKING:
     from starlette.routing import Route, WebSocketRoute
 
-ROLES = frozenset(("reader",))
-"""Of who is signed in: every account sees studies. Nothing is stored here."""
+READER = frozenset(("reader",))
+"""Of who is signed in and may see images. Nothing is stored here."""
 
 
 def reading(here: Context) -> Reading | None:
@@ -43,7 +43,10 @@ def _session_of(here: Context) -> SessionOf:
             return None
         with here.database.reading() as session:
             who = sessions.find(session, web, token)
+        if who is None:
+            return None
+        roles = READER if access.may(who.roles, "GET", "/dicomweb") else frozenset[str]()
         address = request.client.host if request.client else ""
-        return Visitor(who.name, ROLES, address, who.role) if who else None
+        return Visitor(who.name, roles, address, who.role)
 
     return find

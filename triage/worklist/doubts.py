@@ -16,11 +16,9 @@ from triage.errors import REASONS
 from triage.record import conflicts, custody, reconcile
 from triage.record.conflicts import NoSuchChoice, NoSuchConflict, Option
 from triage.record.withdrawals import Who
-from triage.worklist import context
-from triage.worklist.auth import ADMIN
+from triage.worklist import access, context
 
 router = APIRouter()
-MAY_RESOLVE: Final = frozenset({ADMIN})
 MOST_INSTANCES: Final = 200
 """Of one study's custody on its page; the command line shows all."""
 Number = Annotated[int, Path(ge=1, le=2**31 - 1)]
@@ -55,10 +53,6 @@ def resolve(
 ) -> Response:
     """Do what an admin decided about a doubt, audited."""
     who = context.viewer(request)
-    if who.role not in MAY_RESOLVE:
-        with context.of(request).database.begin() as session:
-            context.audit_refusal(session, request, "conflict.refused")
-        raise HTTPException(403, "Your role may not do this.")
     said = "".join(one for one in reason if one.isprintable()).strip()
     if not said:
         raise HTTPException(400, "Say why: a resolution is kept with its reason.")
@@ -76,7 +70,8 @@ def resolve(
 
 def of_study(session: Session, request: Request, study: StudyRow) -> dict[str, Any]:
     """Give what the study's page shows of doubts and custody."""
-    may = context.viewer(request).role in MAY_RESOLVE
+    roles = context.viewer(request).roles
+    may = access.may(roles, "POST", "/conflicts/{conflict_id}/resolve")
     rows = session.scalars(
         select(ConflictRow).where(ConflictRow.study_id == study.id).order_by(ConflictRow.id.desc())
     ).all()

@@ -1,4 +1,4 @@
-"""Deny by default: every route needs a session unless it is named here, every change a token."""
+"""Deny by default: a route serves the roles that ``access`` names, every change needs a token."""
 
 import secrets
 from typing import Final
@@ -7,10 +7,9 @@ from fastapi import HTTPException, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse, RedirectResponse, Response
 
-from triage.worklist import context, sessions
+from triage.worklist import access, context, sessions
 from triage.worklist.sessions import Viewer
 
-PUBLIC: Final = frozenset({"/login", "/setup", "/healthz", "/readyz"})
 PASSIVE: Final = frozenset({"/studies/rows"})
 """Asked for by a timer, not by a person: they do not keep a session alive."""
 SAFE: Final = frozenset({"GET", "HEAD"})
@@ -29,16 +28,21 @@ async def admit(request: Request) -> None:
 
     Raises:
         SignInFirst: the route is not public and the session is missing or ended.
-        HTTPException: 403, the request changes something and did not come from our own page.
+        HTTPException: 403, the route is not for this role, which is audited; or the request
+            changes something and did not come from our own page.
     """
     if request.headers.get("sec-fetch-site") == "cross-site" and request.method not in SAFE:
         raise HTTPException(403, "This request came from another site.")
-    if request.scope["route"].path in PUBLIC:
+    roles = access.allowed(request.method, request.scope["route"].path)
+    if access.ANONYMOUS in roles:
         return
     who = await run_in_threadpool(_find, request)
     if who is None:
         raise SignInFirst
     request.state.viewer = who
+    if roles.isdisjoint(who.roles):
+        await run_in_threadpool(_note_refusal, request)
+        raise HTTPException(403, access.REFUSED)
     if request.method not in SAFE and not await _carries_token(request, who):
         raise HTTPException(403, "The form is out of date. Go back, reload and send it again.")
 
@@ -66,6 +70,11 @@ def _find(request: Request) -> Viewer | None:
         with here.database.begin() as session:
             sessions.touch(session, who)
     return who
+
+
+def _note_refusal(request: Request) -> None:
+    with context.of(request).database.begin() as session:
+        context.audit_refusal(session, request)
 
 
 async def _carries_token(request: Request, who: Viewer) -> bool:

@@ -16,7 +16,7 @@ from triage import evidence
 from triage.deliver.meanings import label, meaning
 from triage.errors import REASONS
 from triage.priors import keep as priors
-from triage.worklist import context, deliveries, doubts, feedback, said, view
+from triage.worklist import access, context, deliveries, doubts, feedback, said, view
 from triage.worklist.asked import Asked, asked, read, slug
 
 router = APIRouter()
@@ -29,9 +29,12 @@ StudyId = Annotated[int, Path(ge=1, le=2**31 - 1)]
 
 
 @router.get("/")
-def home() -> Response:
-    """Lead to the list."""
-    return RedirectResponse("/studies", 303)
+def home(request: Request) -> Response:
+    """Lead to where this account starts."""
+    start = access.home(context.viewer(request).roles)
+    if start is None:
+        raise HTTPException(404, "There is no page for your role here.")
+    return RedirectResponse(start, 303)
 
 
 @router.get("/studies")

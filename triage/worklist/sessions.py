@@ -38,6 +38,11 @@ class Viewer:
     idle: timedelta
     """Since the last request that a person made."""
 
+    @property
+    def roles(self) -> frozenset[str]:
+        """Give the roles, of which ``role`` is the text."""
+        return frozenset(self.role.split())
+
 
 def sign_in(database: Database, web: Web, name: str, password: str, address: str) -> str | None:
     """Check a password and open a session; gives the session's token, or None.

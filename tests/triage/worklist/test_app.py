@@ -15,8 +15,9 @@ from db.tables import DetectionRow
 from tests.triage.worklist import chromium
 from tests.triage.worklist.builders import RESTS, add_result, add_study
 from tests.triage.worklist.client import NAME, PASSWORD
+from tests.triage.worklist.conftest import ROLES
 from triage.settings import Settings
-from triage.worklist.auth import ADMIN, create_user
+from triage.worklist.auth import create_user
 
 ROOT = Path(__file__).parents[3]
 SERVER = """
@@ -50,7 +51,7 @@ class Server:
 
 def fill(database: Database) -> None:
     with database.begin() as session:
-        create_user(session, NAME, PASSWORD, ADMIN)
+        create_user(session, NAME, PASSWORD, ROLES)
         for outcome in RESTS:
             study = add_study(session, outcome, patient_name=EVIL, sentence=EVIL)
             if "prioritised" in outcome:

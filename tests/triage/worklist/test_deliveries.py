@@ -83,12 +83,12 @@ def test_a_report_is_withdrawn_with_a_reason(
 def test_who_may_not_is_refused_and_audited(
     client: Client, rows: Database, study: int, path: str
 ) -> None:
-    be(rows, "viewer")
+    be(rows, "technologist")
     assert "Send again" not in client.get("/deliveries").text
     form = {"csrf_token": client.csrf(), "reason": "wrong-patient"}
     assert client.post(f"/{path}", form).status_code == 403
     assert document(rows).state == "refused"
-    [entry] = audited(rows, "delivery.refused")
+    [entry] = audited(rows, "access.refused")
     assert entry.outcome == 8
 
 

@@ -13,7 +13,7 @@ from db.tables import StudyRow, UserRow
 from tests.triage.outputs import studies
 from tests.triage.worklist.builders import add_report, add_result, add_study, detection
 from tests.triage.worklist.client import Client
-from tests.triage.worklist.conftest import audited
+from tests.triage.worklist.conftest import ROLES, audited
 from triage.outputs import structured_report
 from triage.outputs.assessed import tracked
 from triage.worklist import said
@@ -63,7 +63,7 @@ def test_a_word_is_kept_with_all_that_it_is_about(
     assert press(client, study, "disagree", finding=one, reason="artifact") == 303
     [row] = words(rows)
     assert (row.verdict, row.reason_code, row.detection_id) == ("disagree", "artifact", int(one))
-    assert (row.reader, row.reader_role, row.outcome) == ("dr.reader", "admin", "prioritised")
+    assert (row.reader, row.reader_role, row.outcome) == ("dr.reader", ROLES, "prioritised")
     assert (row.state, row.mode, row.number) == ("delivered", "triage", 1)
     assert pressed(client, study) == ["disagree"]
     [entry] = audited(rows, "feedback.given")

@@ -7,7 +7,7 @@ from sqlalchemy import select
 from db.engine import Database, now
 from db.tables import SessionRow, UserRow
 from tests.triage.worklist.client import NAME, PASSWORD, Client
-from tests.triage.worklist.conftest import audited
+from tests.triage.worklist.conftest import ROLES, audited
 from triage.settings import Settings, Web
 from triage.worklist import sessions
 
@@ -42,7 +42,7 @@ class TestSigningIn:
         with rows.reading() as session:
             who = sessions.find(session, WEB, token)
         assert who is not None
-        assert (who.name, who.role) == (NAME, "admin")
+        assert (who.name, who.role) == (NAME, ROLES)
         (entry,) = audited(rows, "login")
         assert (entry.event_id, entry.actor, entry.network_address) == (
             "110114", NAME, "10.0.0.7",
