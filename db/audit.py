@@ -17,6 +17,7 @@ from sqlalchemy import ColumnElement, RowMapping, Select, exists, func, insert, 
 from sqlalchemy.orm import Session
 
 from db.engine import now
+from db.once import AuditOnceRow
 from db.tables import AuditRow, AuditSealRow
 
 GENESIS: Final = "0" * 64
@@ -69,6 +70,8 @@ class Entry:
 
 def record(session: Session, entry: Entry) -> None:
     """Write one audit row in the caller's transaction: no effect without its row."""
+    if entry.event_uid is not None:
+        session.add(AuditOnceRow(event_uid=entry.event_uid))
     session.add(
         AuditRow(
             at=now(session),

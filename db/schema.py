@@ -21,13 +21,15 @@ GUARDS: Final = frozenset(
     {
         *(
             f"{table}_refuses_{verb}"
-            for table in ("audit", "audit_seal", "feedback", "transition")
+            for table in ("audit", "audit_once", "audit_seal", "feedback", "transition")
             for verb in ("update", "delete")
         ),
         "study_refuses_unnoted_state",
     }
 )
 """The triggers that a whole database has."""
+MONTHLY: Final = frozenset({"audit_row_refuses_change", "audit_month_refuses_truncate"})
+"""Those that every month of the trail has besides, on PostgreSQL."""
 _LOCK: Final = 0x7472_6961_6765
 """Of PostgreSQL's advisory lock: one migration at a time."""
 
@@ -139,13 +141,51 @@ def _differences(database: Database) -> list[str]:
 
     from db.tables import StudyRow
 
-    options = {"compare_type": True, "compare_server_default": True}
     with database.reading() as session:
         connection = session.connection()
+        options = {
+            "compare_type": True, "compare_server_default": True,
+            "include_name": besides_months(connection),
+        }  # fmt: skip
         context = MigrationContext.configure(connection, opts=options)
         found = [_words(one) for one in compare_metadata(context, StudyRow.metadata)]
-        missing = GUARDS - _triggers(connection)
-    return [*found, *(f"trigger {name} is missing" for name in sorted(missing))]
+        missing = [
+            *(f"trigger {name} is missing" for name in sorted(GUARDS - _triggers(connection))),
+            *_unguarded(connection),
+        ]
+    return [*found, *missing]
+
+
+def months(connection: Connection) -> frozenset[str]:
+    """Give the tables that the trail's months are kept in; SQLite has none."""
+    if connection.dialect.name == "sqlite":
+        return frozenset()
+    listing = text("SELECT relname FROM pg_class WHERE relispartition AND relkind = 'r'")
+    return frozenset(connection.execute(listing).scalars())
+
+
+def besides_months(connection: Connection) -> Callable[[str | None, str, object], bool]:
+    """Give Alembic's question whether a name counts: a month is a part of a table, not one."""
+    parts = months(connection)
+    return lambda name, kind, _parents: kind != "table" or name not in parts
+
+
+def _unguarded(connection: Connection) -> list[str]:
+    """Give the months that a statement on them alone could change."""
+    guarded = {name: set[str]() for name in months(connection)}
+    if not guarded:
+        return []
+    listing = (
+        "SELECT relname, tgname FROM pg_trigger JOIN pg_class ON pg_class.oid = tgrelid"
+        " WHERE relispartition"
+    )
+    for name, trigger in connection.execute(text(listing)):
+        guarded[name].add(trigger)
+    return [
+        f"trigger {trigger} is missing on {name}"
+        for name, has in sorted(guarded.items())
+        for trigger in sorted(MONTHLY - has)
+    ]
 
 
 def _triggers(connection: Connection) -> set[str]:

@@ -6,6 +6,7 @@ from sqlalchemy import (
     BigInteger,
     ForeignKey,
     Index,
+    Integer,
     LargeBinary,
     String,
     Text,
@@ -19,6 +20,8 @@ from db.states import StudyState
 
 UID = String(64)
 SHA256 = String(64)
+LONG = BigInteger().with_variant(Integer, "sqlite")
+"""A number that outlives 32 bits; SQLite numbers its own rows only as INTEGER."""
 
 
 class StudyRow(Base):
@@ -251,12 +254,24 @@ class TransitionRow(Base):
 
 
 class AuditRow(Base):
-    """One event in the words of PS3.15 A.5. Append-only; no names, no free text from DICOM."""
+    """One event in the words of PS3.15 A.5. Append-only; no names, no free text from DICOM.
+
+    PostgreSQL keeps a table for each month (UTC): its primary key is (id, at).
+    """
 
     __tablename__ = "audit"
-    __table_args__ = (Index("ix_audit_object", "object_id", "id"), Index("ix_audit_at", "at"))
+    __table_args__ = (
+        Index("ix_audit_object", "object_id", "id"),
+        Index("ix_audit_at", "at"),
+        Index("ix_audit_actor", "actor", "id"),
+        Index("ix_audit_event", "event_id", "id"),
+        Index(
+            "ix_audit_kind", "event_type", "id",
+            postgresql_ops={"event_type": "text_pattern_ops"},
+        ),
+    )  # fmt: skip
 
-    id: Mapped[int] = mapped_column(primary_key=True)
+    id: Mapped[int] = mapped_column(LONG, primary_key=True)
     at: Mapped[datetime]
     event_id: Mapped[str] = mapped_column(String(16))
     """DCM code of the EventID: 110104 Instances Transferred, 110113 Security Alert ..."""
@@ -277,8 +292,8 @@ class AuditRow(Base):
     """Study Instance UID, or our own id."""
     detail: Mapped[str] = mapped_column(Text, default="{}")
     """JSON of codes and counts."""
-    event_uid: Mapped[str | None] = mapped_column(String(36), unique=True)
-    """Of an event journalled outside the database, so that it is taken in once."""
+    event_uid: Mapped[str | None] = mapped_column(String(36))
+    """Of an event journalled outside the database; ``db.once`` has each once."""
 
 
 class AuditSealRow(Base):
@@ -286,8 +301,8 @@ class AuditSealRow(Base):
 
     __tablename__ = "audit_seal"
 
-    seq: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
-    audit_id: Mapped[int] = mapped_column(ForeignKey("audit.id"), unique=True)
+    seq: Mapped[int] = mapped_column(LONG, primary_key=True, autoincrement=False)
+    audit_id: Mapped[int] = mapped_column(LONG, unique=True)
     prev_hash: Mapped[str] = mapped_column(SHA256)
     row_hash: Mapped[str] = mapped_column(SHA256)
     """SHA-256 of prev_hash, seq and the row's canonical JSON."""

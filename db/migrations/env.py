@@ -9,6 +9,7 @@ from sqlalchemy import Connection
 from db import tables
 from db.base import Base
 from db.engine import connect
+from db.schema import besides_months
 
 assert tables.StudyRow.__table__ in Base.metadata.sorted_tables  # noqa: S101 - importing fills it
 
@@ -21,6 +22,7 @@ def _migrate(connection: Connection) -> None:
         compare_type=True,
         compare_server_default=True,
         transactional_ddl=True,
+        include_name=besides_months(connection),
         render_as_batch=connection.dialect.name == "sqlite",
     )
     with context.begin_transaction():
