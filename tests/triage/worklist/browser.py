@@ -120,7 +120,7 @@ class Window:
         """Wait until the page's script has taken hold."""
         self.page.wait_for_function(
             "() => document.readyState === 'complete' && (document.body.dataset.ready === 'yes'"
-            " || !document.querySelector('script[type=module]'))"
+            " || !document.querySelector('script[src$=\"/triage.js\"]'))"
         )
 
     def _hear(self, kind: str, text: str) -> None:
