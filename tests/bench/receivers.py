@@ -94,8 +94,15 @@ def receivers(folder: Path) -> Iterator[list[Receiver]]:
 
 
 def _remove(folder: Path) -> None:
-    for path in folder.rglob("*.dcm") if folder.name == "in" else folder.iterdir():
-        path.unlink()
+    """Move what was received aside, on the same disk.
+
+    ext4 does not use a deleted file's inode again for a minute, and looks past each of them when
+    it makes a file: after 300 deletions that alone is half a millisecond a file.
+    """
+    aside = folder.parent / f"aside-{time.monotonic_ns()}"
+    aside.mkdir()
+    for path in list(folder.rglob("*.dcm") if folder.name == "in" else folder.iterdir()):
+        path.rename(aside / path.name)
 
 
 def send(receiver: Receiver, parts: list[list[Path]], *, no_delay: bool = True) -> float:
