@@ -72,6 +72,11 @@ def simulate(
     web: Annotated[str | None, typer.Option(metavar="URL", help="Its worklist.")] = None,
     user: Annotated[str | None, typer.Option(help="The readers' account.")] = None,
     password_file: Password = None,
+    waiting: Annotated[
+        bool, typer.Option("--waiting", help="Only who waits how long; nothing is sent.")
+    ] = False,
+    sensitivity: Annotated[float, typer.Option(min=0, max=1, help="With --waiting.")] = 0.7,
+    false_flags: Annotated[float, typer.Option(min=0, max=1, help="With --waiting.")] = 0.05,
     out: Annotated[Path | None, typer.Option(help="For ledger, summary and page.")] = None,
     as_json: AsJson = False,
     state: State = None,
@@ -82,12 +87,19 @@ def simulate(
     Without --to it runs a pipeline of its own in a temporary folder, or in --state. With --to it
     sends to one that runs, and checks its database if --state names it. Exit 1: something
     acknowledged is missing, not at rest, or not reported.
+
+    With --waiting it reads the arrivals in three orders, by arrival, by priority, and by priority
+    with the policy's limit on waiting, and tells the minutes gained and lost.
     """
     from triage.commands.simulate_run import Hospital
 
     if seed is None:  # whoever has had a day's studies would take the same day for repeats
         seed = secrets.randbelow(2**31) if to else 0
     plan = _plan(arrivals, profile, (start_hour, hours, rate, abnormal), seed)
+    if waiting:
+        limit_s = common.load(state, config).policy.promote_after_s
+        _wait(plan, (sensitivity, false_flags), (readers, reads, limit_s), seed, out, as_json)
+        return
     with ExitStack() as ends:
         work = Path(ends.enter_context(tempfile.TemporaryDirectory(prefix="triage-simulate-")))
         maker = _maker(work / "studies", seed, size_px, studies)
@@ -102,6 +114,26 @@ def simulate(
         else:
             site = ends.enter_context(_own_site(hospital, state or work, pacs, quiet_s, read_s))
         raise typer.Exit(_run(hospital, site, work, out, as_json=as_json))
+
+
+def _wait(
+    plan: "list[Arrival]",
+    detector: tuple[float, float],
+    reading: tuple[int, float, float],
+    seed: int,
+    out: Path | None,
+    as_json: bool,  # noqa: FBT001 - the option's
+) -> None:
+    from triage.commands.simulate_waiting import Detecting, Reading, run, tell
+
+    if reading[0] < 1:
+        msg = "somebody must read"
+        raise typer.BadParameter(msg, param_hint="--readers")
+    found = run(plan, Detecting(*detector), Reading(*reading), seed)
+    if as_json:
+        common.print_json(found)
+    else:
+        tell(found, out)
 
 
 def _run(hospital: "Hospital", site: "Site", work: Path, out: Path | None, *, as_json: bool) -> int:

@@ -8,7 +8,7 @@ import csv
 import math
 import random
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Final, NoReturn
@@ -25,6 +25,8 @@ BODY_PARTS: Final[Mapping[str, tuple[str, ...]]] = {
 IMAGES: Final[Mapping[str, tuple[int, int]]] = {"CT": (24, 48), "DX": (1, 2), "MR": (16, 32)}
 """Fewest and most images of a study."""
 LOG_COLUMNS: Final = ("time", "modality", "body_part", "images", "abnormal")
+FLAGGED: Final = "flagged"
+"""A column that a log may have: what a detector said, yes or no."""
 YES: Final = frozenset({"yes", "y", "true", "1"})
 NO: Final = frozenset({"no", "n", "false", "0", ""})
 MAX_IMAGES: Final = 5000
@@ -47,6 +49,8 @@ class Arrival:
     body_part: str
     images: int
     abnormal: bool
+    flagged: bool | None = None
+    """None where the log does not say."""
 
 
 Profile = Mapping[str, Sequence[float]]
@@ -82,7 +86,8 @@ def poisson(profile: Profile, period: Period, seed: int) -> list[Arrival]:
 def read_log(path: Path) -> list[Arrival]:
     """Read a CSV with the columns time, modality, body_part, images, abnormal; earliest first.
 
-    A time is a number of seconds, HH:MM[:SS] or ISO 8601; the earliest is the start.
+    It may have a column flagged too. A time is a number of seconds, HH:MM[:SS] or ISO 8601; the
+    earliest is the start.
 
     Raises:
         ConfigError: the file cannot be read, or a line of it; the line is named.
@@ -93,10 +98,7 @@ def read_log(path: Path) -> list[Arrival]:
         msg = f"{path} holds no arrival; write a line for each below {','.join(LOG_COLUMNS)}"
         raise ConfigError(msg)
     first_s = found[0].at_s
-    return [
-        Arrival(one.at_s - first_s, one.modality, one.body_part, one.images, one.abnormal)
-        for one in found
-    ]
+    return [replace(one, at_s=one.at_s - first_s) for one in found]
 
 
 def read_profile(path: Path) -> Profile:
@@ -160,7 +162,8 @@ def _rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, dict[str, s
                 msg = f"{path}: line 1: no column {', '.join(sorted(missing))}"
                 raise ConfigError(msg)
             for row in reader:
-                yield reader.line_num, {name: (row[name] or "").strip() for name in columns}
+                wanted = (*columns, *({FLAGGED} & row.keys()))
+                yield reader.line_num, {name: (row[name] or "").strip() for name in wanted}
     except (OSError, UnicodeDecodeError, csv.Error) as why:
         msg = f"{path} cannot be read ({type(why).__name__}); give a CSV file in UTF-8"
         raise ConfigError(msg) from None
@@ -168,10 +171,11 @@ def _rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, dict[str, s
 
 def _logged(path: Path, number: int, row: Mapping[str, str]) -> Arrival:
     modality, abnormal = row["modality"].upper(), row["abnormal"].lower()
+    flagged = row.get(FLAGGED, "").lower()
     if modality not in MODALITIES:
         _wrong(path, number, f"a modality of {', '.join(MODALITIES)}")
-    if abnormal not in YES | NO:
-        _wrong(path, number, "abnormal yes or no")
+    if not {abnormal, flagged} <= YES | NO:
+        _wrong(path, number, "abnormal, and flagged, yes or no")
     if not row["images"].isdecimal() or not 1 <= int(row["images"]) <= MAX_IMAGES:
         _wrong(path, number, f"1 to {MAX_IMAGES} images")
     return Arrival(
@@ -180,6 +184,7 @@ def _logged(path: Path, number: int, row: Mapping[str, str]) -> Arrival:
         body_part=row["body_part"].upper(),
         images=int(row["images"]),
         abnormal=abnormal in YES,
+        flagged=flagged in YES if FLAGGED in row else None,
     )
 
 
