@@ -1,6 +1,7 @@
 """Rows: tables, the life of a study, the audit trail. Importing it makes every table known."""
 
 from db import (
+    accounts,
     custody,
     delivery,
     evidence,
@@ -8,13 +9,16 @@ from db import (
     once,
     priors,
     promises,
+    reader_claims,
     remarks,
     runs,
+    saved_lists,
     tables,
     ups,
 )
 
 __all__ = [
+    "accounts",
     "custody",
     "delivery",
     "evidence",
@@ -22,8 +26,10 @@ __all__ = [
     "once",
     "priors",
     "promises",
+    "reader_claims",
     "remarks",
     "runs",
+    "saved_lists",
     "tables",
     "ups",
 ]

@@ -3,7 +3,7 @@
 A revision's id is the number its file begins with, so that looking needs no import of Alembic.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar
@@ -25,11 +25,19 @@ GUARDS: Final = frozenset(
             for verb in ("update", "delete")
         ),
         "study_refuses_unnoted_state",
+        "study_becomes_unread",
     }
 )
 """The triggers that a whole database has."""
 MONTHLY: Final = frozenset({"audit_row_refuses_change", "audit_month_refuses_truncate"})
 """Those that every month of the trail has besides, on PostgreSQL."""
+SEARCHED: Final[Mapping[str, frozenset[str]]] = {
+    "sqlite": frozenset(
+        {"study_text", "study_text_takes", "study_text_drops", "study_text_follows"}
+    ),
+    "postgresql": frozenset({"ix_study_text"}),
+}
+"""What search reads and what keeps it current, which no table here describes."""
 _LOCK: Final = 0x7472_6961_6765
 """Of PostgreSQL's advisory lock: one migration at a time."""
 
@@ -152,6 +160,7 @@ def _differences(database: Database) -> list[str]:
         missing = [
             *(f"trigger {name} is missing" for name in sorted(GUARDS - _triggers(connection))),
             *_unguarded(connection),
+            *_unsearched(connection),
         ]
     return [*found, *missing]
 
@@ -165,9 +174,19 @@ def months(connection: Connection) -> frozenset[str]:
 
 
 def besides_months(connection: Connection) -> Callable[[str | None, str, object], bool]:
-    """Give Alembic's question whether a name counts: a month is a part of a table, not one."""
-    parts = months(connection)
-    return lambda name, kind, _parents: kind != "table" or name not in parts
+    """Give Alembic's question whether a name counts.
+
+    A month is a part of a table, not one; FTS5 keeps its words in tables of its own; and an index
+    of trigrams is in no words of ours.
+    """
+    parts, apart = months(connection), SEARCHED[connection.dialect.name]
+
+    def counts(name: str | None, kind: str, _parents: object) -> bool:
+        if kind == "index":
+            return name not in apart
+        return kind != "table" or (name not in parts and not str(name).startswith("study_text"))
+
+    return counts
 
 
 def _unguarded(connection: Connection) -> list[str]:
@@ -186,6 +205,18 @@ def _unguarded(connection: Connection) -> list[str]:
         for name, has in sorted(guarded.items())
         for trigger in sorted(MONTHLY - has)
     ]
+
+
+def _unsearched(connection: Connection) -> list[str]:
+    """Give what search misses."""
+    listing = (
+        "SELECT indexname FROM pg_indexes WHERE tablename = 'study'"
+        if connection.dialect.name == "postgresql"
+        else "SELECT name FROM sqlite_master WHERE name LIKE 'study_text%'"
+    )
+    there = set(connection.execute(text(listing)).scalars())
+    apart = SEARCHED[connection.dialect.name]
+    return [f"{name}, which search needs, is missing" for name in sorted(apart - there)]
 
 
 def _triggers(connection: Connection) -> set[str]:

@@ -12,6 +12,7 @@ from sqlalchemy import (
     Text,
     UniqueConstraint,
     false,
+    text,
 )
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -22,6 +23,7 @@ UID = String(64)
 SHA256 = String(64)
 LONG = BigInteger().with_variant(Integer, "sqlite")
 """A number that outlives 32 bits; SQLite numbers its own rows only as INTEGER."""
+UNREAD = text("opened_at IS NULL")
 
 
 class StudyRow(Base):
@@ -33,7 +35,15 @@ class StudyRow(Base):
         Index("ix_study_worklist", "priority", "received_at", "id"),
         Index("ix_study_outcome", "outcome", "priority", "received_at", "id"),
         Index("ix_study_rank", "rank", "score", "id"),
-    )
+        Index("ix_study_opened", "opened_at"),
+        Index(
+            "ix_study_unread", "priority", "received_at", "id", sqlite_where=UNREAD,
+            postgresql_where=UNREAD,
+        ),
+        Index("ix_study_modality", "modality", "priority", "received_at", "id"),
+        Index("ix_study_body_part", "body_part", "priority", "received_at", "id"),
+        Index("ix_study_source_ae_title", "source_ae_title", "priority", "received_at", "id"),
+    )  # fmt: skip
 
     id: Mapped[int] = mapped_column(primary_key=True)
     study_instance_uid: Mapped[str] = mapped_column(UID, unique=True)
@@ -69,6 +79,9 @@ class StudyRow(Base):
     sentence: Mapped[str] = mapped_column(Text, default="")
     reason_code: Mapped[str | None] = mapped_column(String(32))
     reason_detail: Mapped[str | None] = mapped_column(Text)
+    opened_at: Mapped[datetime | None]
+    """When a reader first opened what it holds now. A trigger empties it with every new outcome
+    and every new generation: what nobody has seen is unread."""
 
     # identity, as received
     patient_id: Mapped[str] = mapped_column(Text, default="")
