@@ -4,29 +4,30 @@ The words are DICOM's (PS3.15 A.5.3, CID 400). Sealing runs apart, so that write
 each other; a sealed row that is edited, removed or reordered is found by ``verify``.
 """
 
-import hashlib
 import json
-from collections.abc import Generator, Mapping
-from contextlib import closing
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, RowMapping, Select, exists, func, insert, select
+from sqlalchemy import ColumnElement, exists, func, insert, select
 from sqlalchemy.orm import Session
 
+from db import chain
+from db.chain import GENESIS
 from db.engine import now
 from db.once import AuditOnceRow
+from db.retired import NOTHING, Retired
 from db.tables import AuditRow, AuditSealRow
 
-GENESIS: Final = "0" * 64
 OVERDUE: Final = timedelta(hours=1)
 WINDOW: Final = 10_000
 """Ids before the newest sealed one that every sealing looks at again."""
+LATE: Final = timedelta(days=1)
+"""Once a window, rows this old are looked at: no transaction stays open for longer."""
 _LOCK: Final = 0x7365_616C
 """Of PostgreSQL's advisory lock: one sealer at a time."""
-_CONTENT: Final = tuple(column.key for column in AuditRow.__table__.columns)
 SUCCESS, MINOR, SERIOUS, MAJOR = 0, 4, 8, 12
 """EventOutcomeIndicator, PS3.15 A.5.3."""
 
@@ -91,22 +92,25 @@ def record(session: Session, entry: Entry) -> None:
     )
 
 
-def seal(session: Session, *, limit: int = 1000) -> int:
+def seal(session: Session, *, limit: int = 1000, everywhere: bool = False) -> int:
     """Chain rows that are not yet chained, oldest id first; gives how many.
 
     Ids commit out of order, so a row older than the newest sealed one may still be waiting: it is
-    sealed after it. A second sealer at the same moment does nothing.
+    sealed after it. A second sealer at the same moment does nothing. ``everywhere`` looks at every
+    row of the trail, whatever its age.
     """
     if not _sealing_is_ours(session):
         return 0
+    if everywhere:
+        return _seal(session, *head(session), AuditRow.id > 0, limit=limit)
     seq, prev = head(session)
     newest = session.scalar(select(func.max(AuditSealRow.audit_id))) or 0
-    found = _seal(session, seq, prev, after=newest - WINDOW, limit=limit)
+    found = _seal(session, seq, prev, AuditRow.id > newest - WINDOW, limit=limit)
     if (seq + found) // WINDOW == seq // WINDOW:
         return found
-    # Once a window, look at every row: a transaction may have been open for longer than one.
-    seq, prev = head(session)
-    return found + _seal(session, seq, prev, after=0, limit=limit)
+    # Once a window, look further back: a transaction may have been open for longer than one.
+    late = AuditRow.at > now(session) - LATE
+    return found + _seal(session, *head(session), late, limit=limit)
 
 
 def head(session: Session) -> tuple[int, str]:
@@ -122,7 +126,7 @@ class Verdict:
     """What ``verify`` found."""
 
     sealed: int
-    """Rows whose seal holds, from the first."""
+    """Rows whose seal holds, from the first that is there."""
     unsealed: int
     overdue: int
     """Unsealed rows older than OVERDUE: no sealer ran."""
@@ -130,6 +134,8 @@ class Verdict:
     """Hash of the last seal that holds."""
     first_bad_seq: int | None
     problem: str
+    retired: int = 0
+    """Seals before the first: their rows were taken out on purpose, as a signed bridge says."""
 
     @property
     def ok(self) -> bool:
@@ -137,25 +143,40 @@ class Verdict:
         return self.first_bad_seq is None
 
 
-def verify(session: Session, remembered: Mapping[int, str] | None = None) -> Verdict:
+def verify(
+    session: Session,
+    remembered: Mapping[int, str] | None = None,
+    retired: Retired = NOTHING,
+) -> Verdict:
     """Walk the chain from its first row; names the first row that does not fit.
 
     ``remembered`` are seals noted outside the database (``db.checkpoint``): number to hash. Only
     they show a tail that was cut off, or a chain that was written anew from some row on.
+    ``retired`` are the bridges over what was taken out on purpose: the chain begins behind one.
     """
     remembered = remembered or {}
-    prev, count, problem = GENESIS, 0, ""
-    with closing(_pairs(session)) as pairs:
-        for pair in pairs:
-            problem = _problem(prev, count + 1, pair, remembered.get(count + 1))
-            if problem:
-                break
-            prev, count = pair["row_hash"], count + 1
+    last, _ = head(session)
+    begin, prev = _begin(session, retired)
+    count, problem = begin, ""
+    for pair in chain.pairs(session, begin, last):
+        problem = chain.problem(prev, count + 1, pair, retired.loose)
+        if not problem and remembered.get(count + 1) not in (None, pair.row_hash):
+            problem = "the chain was written anew, here or before"
+        if problem:
+            break
+        prev, count = pair.row_hash, count + 1
     if not problem and max(remembered, default=0) > count:
         problem = f"seals after {count} were cut off"
-    unsealed = session.scalar(_count_unsealed()) or 0
-    overdue = session.scalar(_count_unsealed().where(AuditRow.at < now(session) - OVERDUE)) or 0
-    return Verdict(count, unsealed, overdue, prev, count + 1 if problem else None, problem)
+    unsealed, overdue = _count_unsealed(session)
+    bad = count + 1 if problem else None
+    return Verdict(count - begin, unsealed, overdue, prev, bad, problem, begin)
+
+
+def _begin(session: Session, retired: Retired) -> tuple[int, str]:
+    """Give the bridge that ends before the first seal there is; zero and GENESIS without one."""
+    first = session.scalar(select(func.min(AuditSealRow.seq)))
+    before = max(retired.ends, default=0) if first is None else first - 1
+    return (before, retired.ends[before]) if before in retired.ends else (0, GENESIS)
 
 
 def _sealing_is_ours(session: Session) -> bool:
@@ -165,17 +186,17 @@ def _sealing_is_ours(session: Session) -> bool:
     return bool(session.scalar(select(func.pg_try_advisory_xact_lock(_LOCK))))
 
 
-def _seal(session: Session, seq: int, prev: str, *, after: int, limit: int) -> int:
+def _seal(session: Session, seq: int, prev: str, which: ColumnElement[bool], *, limit: int) -> int:
     waiting = (
         select(*AuditRow.__table__.columns)
-        .where(AuditRow.id > after, ~_is_sealed())
+        .where(which, ~_is_sealed())
         .order_by(AuditRow.id)
         .limit(limit)
     )
     session.flush()
     seals = []
     for number, row in enumerate(session.execute(waiting).mappings(), start=seq + 1):
-        digest = _chain(prev, number, row)
+        digest = chain.digest(prev, number, {str(name): value for name, value in row.items()})
         seals.append({"seq": number, "audit_id": row["id"], "prev_hash": prev, "row_hash": digest})
         prev = digest
     if seals:
@@ -187,36 +208,9 @@ def _is_sealed() -> ColumnElement[bool]:
     return exists().where(AuditSealRow.audit_id == AuditRow.id)
 
 
-def _count_unsealed() -> Select[int]:
-    return select(func.count()).select_from(AuditRow).where(~_is_sealed())
-
-
-def _pairs(session: Session) -> Generator[RowMapping, None, None]:
-    query = (
-        select(*AuditSealRow.__table__.columns, *AuditRow.__table__.columns)
-        .outerjoin(AuditRow, AuditRow.id == AuditSealRow.audit_id)
-        .order_by(AuditSealRow.seq)
-        .execution_options(yield_per=1000)
-    )
-    with session.execute(query) as result:  # PostgreSQL reads it through a cursor
-        yield from result.mappings()
-
-
-def _problem(prev: str, seq: int, pair: RowMapping, remembered: str | None) -> str:
-    if pair["seq"] != seq:
-        return f"seal {seq} is missing"
-    if pair["id"] is None:
-        return f"audit row {pair['audit_id']} was removed"
-    if pair["prev_hash"] != prev:
-        return "the chain was cut or reordered"
-    if pair["row_hash"] != _chain(prev, seq, pair):
-        return f"audit row {pair['id']} was changed"
-    rewritten = remembered not in (None, pair["row_hash"])
-    return "the chain was written anew, here or before" if rewritten else ""
-
-
-def _chain(prev: str, seq: int, row: RowMapping) -> str:
-    content = {name: row[name] for name in _CONTENT}
-    content["at"] = row["at"].isoformat()
-    canonical = json.dumps([prev, seq, content], sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(canonical.encode()).hexdigest()
+def _count_unsealed(session: Session) -> tuple[int, int]:
+    """Give how many rows have no seal, and how many of them are overdue."""
+    old = func.count().filter(AuditRow.at < now(session) - OVERDUE)
+    found = session.execute(select(func.count(), old).select_from(AuditRow).where(~_is_sealed()))
+    unsealed, overdue = found.one()
+    return unsealed, overdue
