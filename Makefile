@@ -1,6 +1,6 @@
 BIN ?= .venv/bin
 export PATH := $(abspath $(BIN)):$(PATH)
-.PHONY: demo check format test path lock look
+.PHONY: demo check format test path lock look lists sbom
 
 demo: .venv/ready          ## install, then run the whole road on made-up studies
 	triage demo
@@ -27,6 +27,13 @@ lock: .venv/ready          ## resolve again, with hashes; torch stays out, each 
 	  --extra postgres --extra dev --no-header --no-emit-find-links --no-emit-index-url \
 	  --output-file requirements.lock pyproject.toml
 	python tests/house/lock.py requirements.lock
+
+lists: .venv/ready         ## write the pages that are made of other files
+	python -m tests.house.soup
+
+sbom: .venv/ready          ## what is installed, as CycloneDX
+	mkdir -p dist
+	triage sbom --out dist/triage.cdx.json
 
 look: .venv/ready          ## sizes worth a second thought
 	python tests/house/look.py
