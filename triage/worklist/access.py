@@ -62,6 +62,7 @@ ROUTES: Final[Mapping[tuple[str, str], frozenset[str]]] = {
     ("POST", "/studies/search"): HOUSE,
     ("GET", "/api/studies"): HOUSE | MACHINES,
     ("GET", "/quarantine"): HOUSE,
+    ("GET", "/waiting"): HOUSE,
     # one study
     ("GET", "/studies/{study_id}"): HOUSE,
     ("GET", "/studies/{study_id}/preview.png"): CLINICIANS,

@@ -26,6 +26,7 @@ from triage.worklist import (
     pages,
     passwords,
     signin,
+    waiting,
 )
 from triage.worklist.headers import Gate
 from triage.worklist.images import Previews
@@ -70,7 +71,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.context = here
     app.state.previews = previews
     app.state.throttle = Throttle()
-    for part in (health, signin, images, api, feedback, deliveries, doubts, pages):
+    for part in (health, signin, images, api, feedback, deliveries, doubts, pages, waiting):
         app.include_router(part.router)
     app.mount("/static", StaticFiles(directory=str(context.FOLDER / "static")))
     if (programs := dicomweb.app(here, reading)) is not None:

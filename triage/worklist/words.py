@@ -59,6 +59,11 @@ def waited(time: timedelta) -> str:
     return f"{days} d {hours % 24} h" if hours % 24 else f"{days} d"
 
 
+def seconds(time_s: float) -> str:
+    """Give a duration in seconds: "0.8 s", "42 s", "12 min"."""
+    return f"{time_s:.1f} s" if 0 <= time_s < 10 else waited(timedelta(seconds=time_s))
+
+
 def iso(moment: datetime) -> str:
     """Give a moment for machines."""
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
@@ -81,7 +86,7 @@ def share(rank: float) -> str:
 
 FILTERS: Final = {
     "person": person, "day": day, "clock": clock, "sex": sex, "waited": waited, "iso": iso,
-    "moment": moment, "short": short, "share": share,
+    "moment": moment, "short": short, "share": share, "seconds": seconds,
 }  # fmt: skip
 
 

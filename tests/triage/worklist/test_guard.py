@@ -27,6 +27,7 @@ ROUTES = {
     ("GET", "/conflicts"): 303,
     ("POST", "/conflicts/{conflict_id}/resolve"): 401,
     ("GET", "/quarantine"): 303,
+    ("GET", "/waiting"): 303,
     ("GET", "/api/studies"): 401,
     ("POST", "/logout"): 401,
     ("POST", "/session/active"): 401,
