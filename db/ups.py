@@ -101,4 +101,5 @@ class TokenRow(Base):
     roles: Mapped[str] = mapped_column(Text)
     """Words joined by spaces."""
     created_at: Mapped[datetime]
+    expires_at: Mapped[datetime | None]
     revoked_at: Mapped[datetime | None]
