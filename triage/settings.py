@@ -30,6 +30,7 @@ from pydantic_settings import (
     SettingsError,
 )
 
+from triage.accounts import Accounts
 from triage.collectors import Audit
 from triage.completeness import Commitment, Evidence
 from triage.destinations import Delivery, Destinations
@@ -144,6 +145,7 @@ class Web(Frozen):
     session_absolute_s: PositiveFloat = 43_200.0
     secure_cookies: bool = False
     """True behind TLS; adds Secure and the __Host- prefix."""
+    accounts: Accounts = Accounts()
 
 
 class IntendedUse(Frozen):
@@ -249,6 +251,11 @@ class Settings(Frozen):
     def checkpoints(self) -> Path:
         """Give the file that remembers the audit chain outside the database."""
         return self.state / "audit.checkpoints"
+
+    @property
+    def bridges(self) -> Path:
+        """Give the file that says what was taken out of the audit trail on purpose."""
+        return self.state / "audit.retired"
 
     @cached_property
     def database_url(self) -> str:
