@@ -5,7 +5,8 @@ What is stored was walked when it came, so its depth, its counts and its lengths
 
 import struct
 import warnings
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
@@ -32,6 +33,14 @@ UNREADABLE: Final = (
 )  # fmt: skip
 _quiet: Final = Lock()
 """Python's filters of warnings are the process's, and pydicom's warnings quote the values."""
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Silence what pydicom says of values, while they are converted. Not around ``read``."""
+    with _quiet, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 def read(path: Path, tags: Collection[int] | None = None) -> Dataset:

@@ -37,6 +37,7 @@ def empty_app(settings: Settings) -> Iterator[FastAPI]:
     app = create_app(settings)
     yield app
     app.state.previews.close()
+    app.state.viewing.close()
     app.state.context.database.dispose()
 
 

@@ -1,0 +1,110 @@
+"""The heat map of one frame, in research mode alone: the decisive detector's map, as it was made.
+
+It is sent at the detector's own resolution and laid on the frame by the browser; what is under the
+threshold is zero, and so transparent. In triage mode there is no such thing, whatever is kept.
+"""
+
+import json
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+from fastapi import APIRouter, HTTPException, Request
+from fastapi.responses import JSONResponse, Response
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from db import queries
+from db.runs import MapRow
+from db.tables import DetectionRow, StudyRow
+from triage import maps
+from triage.dicomweb import catalog, headers
+from triage.dicomweb.catalog import Kept, Place
+from triage.errors import Broken
+from triage.maps import AnomalyMap
+from triage.worklist import context
+from triage.worklist.showing import PIXELS, Asked
+from triage.worklist.stacks import GONE
+from triage.worklist.viewing import StudyId, study_of
+
+router = APIRouter()
+NONE_HERE: Final = "No heat map is kept of this image."
+LEVELS: Final = 255
+ROWS, COLUMNS = 0x00280010, 0x00280011
+Levels = npt.NDArray[np.uint8]
+COARSE_PX: Final = 512
+"""Columns of what is sent, at most: a map is coarser than its image."""
+
+
+@router.get("/studies/{study_id}/view/heat/{sop}/{frame}")
+def heat(request: Request, study_id: StudyId, asked: Asked) -> Response:
+    """Give the map of one frame: one byte a pixel, 0 under the threshold, 255 the strongest."""
+    here = context.of(request)
+    if here.settings.site.intended_use.mode != "research":
+        raise HTTPException(404, "There is no such page.")
+    with here.database.begin() as session:
+        study = study_of(session, study_id)
+        found = _decisive(session, study)
+        place = Place(study=study.study_instance_uid, instance=asked.sop_instance_uid)
+        kept = catalog.instances(session, here.settings.spool, place)
+        context.audit_access(session, request, "viewer.heat", study.study_instance_uid)
+    if found is None or not kept:
+        return JSONResponse({"detail": NONE_HERE}, 404)
+    detection, sha256 = found
+    try:
+        one = maps.read(here.settings.results, sha256)
+        size = _size(kept[0])
+    except (Broken, OSError):
+        return JSONResponse({"detail": GONE}, 410)
+    frame = (asked.sop_instance_uid, asked.number)
+    if frame not in one.frames:
+        return JSONResponse({"detail": NONE_HERE}, 404)
+    laid = levels(one, one.frames.index(frame), size, here.settings.site.reporting.region_from)
+    facts = _facts(one, detection, laid) | {"from": here.settings.site.reporting.region_from}
+    told = {"X-Heat": json.dumps(facts | {"step": _step(size), "full": size})}
+    return Response(laid.tobytes(), media_type=PIXELS, headers=told)
+
+
+def levels(one: AnomalyMap, frame: int, size: tuple[int, int], share: float) -> Levels:
+    """Lay the map on a frame of ``size`` rows and columns, on every n-th of them.
+
+    0 is less than ``share`` of the series' highest value, 255 that value.
+    """
+    top = max(float(one.values.max()), 1e-9)
+    laid = one.on_source(frame, *size, step=_step(size)) / top
+    shown = np.rint(1 + (laid - share) / (1 - share) * (LEVELS - 1))
+    found: Levels = np.where(laid >= share, np.clip(shown, 1, LEVELS), 0).astype(np.uint8)
+    return found
+
+
+def _step(size: tuple[int, int]) -> int:
+    return max(1, -(-max(size) // COARSE_PX))
+
+
+def _size(kept: Kept) -> tuple[int, int]:
+    header = headers.read(kept.path, [ROWS, COLUMNS])
+    return int(header.get("Rows") or 1), int(header.get("Columns") or 1)
+
+
+def _decisive(session: Session, study: StudyRow) -> tuple[DetectionRow, str] | None:
+    """Give the detection that decided, and the name of its map; None where none is kept."""
+    strongest = queries.decisive(study, queries.detections(session, study.id))
+    if strongest is None:
+        return None
+    name = select(MapRow.sha256).where(MapRow.detection_id == strongest.id)
+    sha256 = session.scalar(name)
+    return (strongest, sha256) if sha256 else None
+
+
+def _facts(one: AnomalyMap, detection: DetectionRow, laid: Levels) -> dict[str, Any]:
+    """Say what the legend needs: the series' p-value, against whom, and the map's own size."""
+    return {
+        "rows": laid.shape[0],
+        "columns": laid.shape[1],
+        "map": list(one.values.shape[1:]),
+        "p": detection.p_value,
+        "n": detection.calibration_n,
+        "stratum": detection.stratum,
+        "detector": f"{detection.detector} {detection.version}",
+        "series": detection.series_instance_uid,
+    }

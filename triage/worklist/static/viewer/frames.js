@@ -1,0 +1,116 @@
+// Frames out of the server: what is wanted now before what may be wanted next, within a bound.
+
+const ABREAST = 4;
+const KEPT_BYTES = 384 * 2 ** 20;
+
+export class NoPicture extends Error {}
+
+export class Frames {
+  #kept = new Map(); // key -> picture, the oldest first
+  #bytes = 0;
+  #running = new Map(); // key -> { stop, promise, wanted }
+  #ahead = [];
+
+  // The picture if it is here already.
+  peek(frame, width = 0) {
+    const key = keyOf(frame, width);
+    const found = this.#kept.get(key);
+    if (found) {
+      this.#kept.delete(key);
+      this.#kept.set(key, found);
+    }
+    return found;
+  }
+
+  // The best there is of a frame: full if it is here, else the size that is asked for.
+  best(frame, width) {
+    return this.peek(frame, 0) ?? (width ? this.peek(frame, width) : undefined);
+  }
+
+  get(frame, width = 0) {
+    const found = this.peek(frame, width);
+    if (found) return Promise.resolve(found);
+    const key = keyOf(frame, width);
+    const running = this.#running.get(key) ?? this.#start(key, frame, width);
+    running.wanted = true;
+    return running.promise;
+  }
+
+  // Ask for these next, in this order; what was asked for ahead before and is not among them stops.
+  prefetch(frames, width = 0) {
+    const keys = new Set(frames.map((frame) => keyOf(frame, width)));
+    for (const [key, one] of this.#running) {
+      if (!one.wanted && !keys.has(key)) one.stop.abort();
+    }
+    this.#ahead = frames.filter((frame) => !this.#kept.has(keyOf(frame, width))).map((frame) => [frame, width]);
+    this.#more();
+  }
+
+  #more() {
+    while (this.#running.size < ABREAST && this.#ahead.length) {
+      const [frame, width] = this.#ahead.shift();
+      const key = keyOf(frame, width);
+      if (this.#kept.has(key) || this.#running.has(key)) continue;
+      this.#start(key, frame, width).promise.catch(() => {});
+    }
+  }
+
+  #start(key, frame, width) {
+    const stop = new AbortController();
+    const one = { stop, wanted: false };
+    one.promise = load(frame, width, stop.signal)
+      .then((picture) => this.#keep(key, picture))
+      .finally(() => {
+        this.#running.delete(key);
+        this.#more();
+      });
+    this.#running.set(key, one);
+    return one;
+  }
+
+  #keep(key, picture) {
+    this.#kept.set(key, picture);
+    this.#bytes += picture.size;
+    for (const [old, one] of this.#kept) {
+      if (this.#bytes <= KEPT_BYTES || old === key) break;
+      this.#kept.delete(old);
+      this.#bytes -= one.size;
+    }
+    return picture;
+  }
+}
+
+const keyOf = (frame, width) => `${frame.url} ${width}`;
+
+async function load(frame, width, signal) {
+  if (frame.reason) throw new NoPicture(frame.reason);
+  const asked = new URLSearchParams();
+  if (width) asked.set("width", width);
+  if (frame.voi) asked.set("voi", "true");
+  const answer = await ask(`${frame.url}?${asked}`, signal);
+  const content = await answer.arrayBuffer();
+  const facts = JSON.parse(answer.headers.get("X-Frame"));
+  return {
+    facts,
+    size: content.byteLength,
+    bytes: facts.samples === 3 ? new Uint8Array(content) : null,
+    bits: facts.samples === 3 ? null : new Uint16Array(content),
+    values: facts.samples === 3 ? null : new Int16Array(content),
+  };
+}
+
+// Ask the server; an ended session leads to the sign-in page, any other trouble says why.
+export async function ask(url, signal) {
+  let answer;
+  try {
+    answer = await fetch(url, { signal, headers: { Accept: "application/json" } });
+  } catch (why) {
+    if (why.name === "AbortError") throw why;
+    throw new NoPicture("The server does not answer.");
+  }
+  if (answer.redirected && new URL(answer.url).pathname === "/login") location.assign("/login");
+  if (answer.ok && !answer.redirected) return answer;
+  let detail = `The server answered ${answer.status}.`;
+  if (answer.headers.get("content-type")?.includes("json")) detail = (await answer.json()).detail ?? detail;
+  throw new NoPicture(String(detail));
+}

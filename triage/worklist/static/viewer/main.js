@@ -1,0 +1,111 @@
+// Puts the viewer together: the study's series, two viewports, keys, toolbar.
+
+import "./alive.js";
+import { Deck, addressed } from "./deck.js";
+import { Frames, ask } from "./frames.js";
+import { KeyDialog } from "./keydialog.js";
+import { Keys, written } from "./keys.js";
+import { Pane } from "./pane.js";
+import { Pointer } from "./pointer.js";
+import { Rail } from "./rail.js";
+import { Words } from "./words.js";
+
+const body = document.body;
+const byId = (id) => document.getElementById(id);
+const base = body.dataset.view;
+
+function speak(text) {
+  byId("spoken").textContent = "";
+  byId("spoken").textContent = text;
+  byId("viewer-said").textContent = text;
+}
+
+const keys = new Keys(body.dataset.reader);
+const dialog = new KeyDialog(keys, byId("viewer-keys"));
+const words = new Words(byId("viewer-words"), speak);
+
+async function start() {
+  const frames = new Frames();
+  const panes = [...document.querySelectorAll(".pane")].map((element) => new Pane(element, frames));
+  const rail = new Rail(byId("series"), frames, (stack) => deck.choose(stack));
+  const deck = new Deck({ base, panes, rail, speak, body, stacks: [], priors: [] });
+  for (const pane of panes) new Pointer(pane, deck);
+  if (body.dataset.mode === "research") await warm(deck);
+  wire(deck);
+  await fill(deck);
+}
+
+// In triage mode there is no heat map: not even its program is fetched.
+async function warm(deck) {
+  const { Heat } = await import("./heat.js");
+  deck.heat = new Heat(base, byId("heat"));
+  deck.panes[0].overlays.push((context, pane) => deck.heat.draw(context, pane));
+  deck.heat.redraw = () => deck.panes[0].draw();
+}
+
+async function fill(deck) {
+  const pane = deck.panes[0];
+  let answer;
+  try {
+    answer = await (await ask(`${base}/series`)).json();
+  } catch (why) {
+    pane.reason = why.message;
+    return pane.drawNow();
+  }
+  deck.stacks = addressed(answer.series, base);
+  deck.priors = answer.priors;
+  byId("held").hidden = !answer.held;
+  deck.rail.fill(deck.stacks);
+  offer(deck);
+  const first = deck.stacks.find((stack) => stack.frames.some((frame) => !frame.reason)) ?? deck.stacks[0];
+  if (first) deck.choose(first);
+  else {
+    pane.reason = "No image of this study is kept here.";
+    pane.drawNow();
+  }
+}
+
+function offer(deck) {
+  const select = deck.panes[1].element.querySelector("select");
+  select.replaceChildren(...deck.priors.filter((one) => one.shown).map((one) => {
+    const option = document.createElement("option");
+    option.value = one.id;
+    option.textContent = `Prior ${one.date} ${one.modality} ${one.what}`;
+    return option;
+  }));
+  select.addEventListener("change", () => deck.showPrior(select.value).catch((why) => speak(why.message)));
+  byId("prior-count").textContent = String(deck.priors.filter((one) => one.shown).length);
+}
+
+function wire(deck) {
+  const ours = {
+    help: () => dialog.open(),
+    back: () => (deck.tool === "window" ? location.assign(body.dataset.back) : deck.pick("window")),
+    agree: () => words.say("agree"),
+    disagree: () => words.say("disagree"),
+    unsure: () => words.say("unsure"),
+    nextStudy: () => location.assign(`${base}/next`),
+  };
+  const perform = (action) => (ours[action] ? ours[action]() : deck.do(action));
+  document.addEventListener("keydown", (event) => {
+    if (document.querySelector("dialog[open]") || event.defaultPrevented) return;
+    if (event.target.matches("input, select, textarea")) return;
+    const pressing = event.target.matches("button, a, summary");
+    if (pressing && (event.key === "Enter" || event.key === " ")) return;
+    if (event.key === "Enter" && deck.enter()) return event.preventDefault();
+    const action = keys.action(event);
+    if (!action) return;
+    event.preventDefault();
+    perform(action);
+  });
+  for (const button of document.querySelectorAll("[data-do]")) {
+    const key = keys.of(button.dataset.do);
+    const mark = button.querySelector("kbd");
+    if (mark) mark.textContent = written(key);
+    button.addEventListener("click", () => perform(button.dataset.do));
+  }
+  for (const pane of deck.panes) pane.element.addEventListener("focus", () => deck.activate(pane));
+}
+
+await start();
+body.dataset.ready = "yes";
