@@ -16,7 +16,17 @@ from triage import evidence
 from triage.deliver.meanings import label, meaning
 from triage.errors import REASONS
 from triage.priors import keep as priors
-from triage.worklist import access, context, deliveries, doubts, feedback, said, view
+from triage.worklist import (
+    access,
+    context,
+    deliveries,
+    doubts,
+    feedback,
+    paper,
+    said,
+    study_trail,
+    view,
+)
 from triage.worklist.asked import Asked, asked, read, slug
 
 router = APIRouter()
@@ -91,6 +101,8 @@ def study(request: Request, study_id: StudyId, wanted: Wanted) -> Response:
         words = said.panel(session, detail, context.viewer(request))
         doubted = doubts.of_study(session, request, detail.study)
         context.audit_access(session, request, "study.seen", detail.study.study_instance_uid)
+        session.flush()
+        trail = study_trail.of(session, detail.study) if paper.watches(request) else None
     current = [one for one in detail.reports if one.generation == detail.study.generation]
     values = {
         "detail": detail,
@@ -111,6 +123,7 @@ def study(request: Request, study_id: StudyId, wanted: Wanted) -> Response:
         "meaning": meaning,
         "withdrawal_words": deliveries.words,
         "label": label,
+        "trail": trail,
         **doubted,
     }
     return context.page(request, "study.html", values)

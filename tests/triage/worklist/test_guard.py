@@ -18,6 +18,7 @@ ROUTES = {
     ("GET", "/studies/rows"): 303,
     ("POST", "/studies/search"): 401,
     ("GET", "/studies/{study_id}"): 303,
+    ("GET", "/studies/{study_id}/evidence"): 303,
     ("GET", "/studies/{study_id}/preview.png"): 401,
     ("POST", "/studies/{study_id}/feedback"): 401,
     ("POST", "/studies/{study_id}/feedback/undo"): 401,
