@@ -55,11 +55,24 @@ ROUTES: Final[Mapping[tuple[str, str], frozenset[str]]] = {
     ("POST", "/setup"): PUBLIC,
     ("POST", "/logout"): PEOPLE,
     ("POST", "/session/active"): PEOPLE,
+    ("POST", "/login/code"): PUBLIC,
     ("GET", "/"): PEOPLE,
+    ("GET", "/account"): PEOPLE,
+    ("POST", "/account/password"): PEOPLE,
+    ("POST", "/account/factor"): PEOPLE,
+    ("POST", "/account/factor/confirm"): PEOPLE,
+    ("POST", "/account/factor/remove"): PEOPLE,
     # the lists
     ("GET", "/studies"): HOUSE,
     ("GET", "/studies/rows"): HOUSE,
+    ("GET", "/studies/stream"): HOUSE,
+    ("GET", "/studies/next"): HOUSE,
     ("POST", "/studies/search"): HOUSE,
+    ("POST", "/studies/export"): HOUSE,
+    ("POST", "/studies/saved"): HOUSE,
+    ("POST", "/studies/saved/{saved_id}/remove"): HOUSE,
+    ("POST", "/studies/{study_id}/claim"): READERS,
+    ("POST", "/studies/{study_id}/release"): READERS,
     ("GET", "/api/studies"): HOUSE | MACHINES,
     ("GET", "/quarantine"): HOUSE,
     ("GET", "/waiting"): HOUSE,
@@ -67,6 +80,13 @@ ROUTES: Final[Mapping[tuple[str, str], frozenset[str]]] = {
     ("GET", "/studies/{study_id}"): HOUSE,
     ("GET", "/studies/{study_id}/evidence"): HOUSE,
     ("GET", "/studies/{study_id}/preview.png"): CLINICIANS,
+    ("GET", "/studies/{study_id}/view"): CLINICIANS,
+    ("GET", "/studies/{study_id}/view/next"): CLINICIANS,
+    ("GET", "/studies/{study_id}/view/series"): CLINICIANS,
+    ("GET", "/studies/{study_id}/view/frames/{sop}/{frame}"): CLINICIANS,
+    ("GET", "/studies/{study_id}/view/heat/{sop}/{frame}"): CLINICIANS,
+    ("GET", "/studies/{study_id}/view/priors/{prior_id}/series"): CLINICIANS,
+    ("GET", "/studies/{study_id}/view/priors/{prior_id}/frames/{sop}/{frame}"): CLINICIANS,
     ("POST", "/studies/{study_id}/feedback"): READERS,
     ("POST", "/studies/{study_id}/feedback/undo"): READERS,
     ("POST", "/studies/{study_id}/withdraw"): READERS | ADMINS,
@@ -80,7 +100,7 @@ ROUTES: Final[Mapping[tuple[str, str], frozenset[str]]] = {
 }
 """(method, path template) to the roles it serves. HEAD is GET."""
 
-HOMES: Final = ("/studies", "/audit")
+HOMES: Final = ("/studies", "/audit", "/account")
 """Where an account starts: the first that its roles may open."""
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from types import FrameType
 from typing import Any
 
 import uvicorn
@@ -14,19 +15,29 @@ from starlette.exceptions import HTTPException
 from db.engine import connect
 from triage.settings import Settings
 from triage.worklist import (
+    account,
     api,
+    claims,
     context,
     deliveries,
     dicomweb,
     doubts,
+    export,
+    factor,
     feedback,
     guard,
     health,
+    heat,
     images,
+    lists,
+    live,
     pages,
     paper,
     passwords,
+    saved,
+    showing,
     signin,
+    viewing,
     waiting,
 )
 from triage.worklist.headers import Gate
@@ -49,6 +60,8 @@ MAX_CONNECTIONS = 256
 def create_app(settings: Settings) -> FastAPI:
     """Make the application. It opens the database; pixels are decoded in a child of its own."""
     database = connect(settings.database_url)
+    with database.reading() as session:
+        factor.check_key(settings, session)
     previews = Previews(settings.site.decode)
     here = context.build(settings, database)
     reading = dicomweb.reading(here)
@@ -56,8 +69,11 @@ def create_app(settings: Settings) -> FastAPI:
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         passwords.verify("", None)  # the first unknown name must not take longer than others
+        app.state.live.is_open = True
         yield
+        app.state.live.is_open = False
         previews.close()
+        app.state.viewing.close()
         if reading is not None:
             reading.close()
         database.dispose()
@@ -71,9 +87,11 @@ def create_app(settings: Settings) -> FastAPI:
     )
     app.state.context = here
     app.state.previews = previews
+    app.state.viewing = viewing.Viewing(settings.site.decode)
     app.state.throttle = Throttle()
-    for part in (health, signin, images, api, feedback, deliveries, doubts, pages, paper, waiting):
-        app.include_router(part.router)
+    app.state.remembered = lists.Remembered()
+    app.state.live = live.Live(settings.site.reading)
+    _route(app)
     app.mount("/static", StaticFiles(directory=str(context.FOLDER / "static")))
     if (programs := dicomweb.app(here, reading)) is not None:
         app.mount("/dicomweb", programs)
@@ -82,6 +100,15 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_exception_handler(RequestValidationError, _misread)
     app.add_middleware(Gate, secure=settings.site.web.secure_cookies)
     return app
+
+
+def _route(app: FastAPI) -> None:
+    for part in (lists, live, claims, saved, export):  # before the paths that name a study
+        app.include_router(part.router)
+    for part in (health, signin, images, api, feedback, deliveries, doubts, pages, paper, waiting):
+        app.include_router(part.router)
+    for part in (viewing, showing, heat):
+        app.include_router(part.router)
 
 
 def serve(
@@ -116,6 +143,11 @@ class _Server(uvicorn.Server):
         await super().startup(sockets)
         if self.started and self._ready is not None:
             self._ready(self.servers[0].sockets[0].getsockname()[1])
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Stop, and end the streams, for which a stop would wait."""
+        self.config.app.state.live.is_open = False  # type: ignore[union-attr] # it is a FastAPI
+        super().handle_exit(sig, frame)
 
 
 def _refused(request: Request, why: Exception) -> Response:
