@@ -17,6 +17,8 @@ from typing import Any, Final, Self
 from sqlalchemy import ColumnElement, Select, func, literal, select, true, tuple_
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
+from db.narrow import EVERYTHING, Filters
+from db.reader_claims import studies_of
 from db.states import StudyState
 from db.tables import StudyRow
 
@@ -33,7 +35,11 @@ class Listing(StrEnum):
     """The predefined lists. ``ALL`` holds every received study."""
 
     ALL = "all"
+    UNREAD = "unread"
+    """Nobody has opened what the study holds now."""
     PRIORITISED = "prioritised"
+    MINE = "mine"
+    """Claimed by whoever looks."""
     NOT_PRIORITISED = "not prioritised"
     PENDING = "pending"
     NOT_ANALYSED = "not analysed"
@@ -138,6 +144,9 @@ class Worklist:
     listing: Listing
     order: Order
     clock: Clock
+    filters: Filters = EVERYTHING
+    user_id: int = 0
+    """Who looks; nobody's list of own studies is empty."""
 
     def page(self, session: Session, *, limit: int, after: Cursor | None = None) -> Page:
         """Give up to ``limit`` studies behind ``after``.
@@ -185,7 +194,7 @@ class Worklist:
                 yield band, study
 
     def _bands(self, session: Session) -> list[Band]:
-        kept = _filter(self.listing, self.clock)
+        kept = condition(self.listing, self.clock, self.user_id) & self.filters.condition()
         if self.order == Order.RANK:
             ranked, scored = StudyRow.rank.is_not(None), StudyRow.score.is_not(None)
             best = (StudyRow.rank, StudyRow.score, StudyRow.id)
@@ -226,9 +235,14 @@ def _levels(session: Session) -> set[int]:
     return levels
 
 
-def _filter(listing: Listing, clock: Clock) -> ColumnElement[bool]:
+def condition(listing: Listing, clock: Clock, user_id: int) -> ColumnElement[bool]:
+    """Give what the studies of a list have in common."""
     if listing == Listing.ALL:
         return true()
+    if listing == Listing.UNREAD:
+        return StudyRow.opened_at.is_(None)
+    if listing == Listing.MINE:
+        return StudyRow.id.in_(studies_of(user_id, clock.as_of))
     if listing == Listing.OVERDUE:
         late = StudyRow.last_instance_at <= clock.overdue_before
         return StudyRow.state.in_(WORKING) & late

@@ -43,6 +43,9 @@ class Filters:
         return found
 
 
+EVERYTHING: Final = Filters()
+
+
 @dataclass(frozen=True, slots=True)
 class Choices:
     """The values that there are, each in the order of its letters."""

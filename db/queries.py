@@ -1,14 +1,13 @@
-"""What the worklist reads beside its pages: counts, search, one study with all that is known."""
+"""What the worklist reads beside its lists: reports, warnings, one study with all that is known."""
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
-from sqlalchemy import Select, distinct, func, or_, select
+from sqlalchemy import Select, distinct, func, select
 from sqlalchemy.orm import Session, defer
 
 from db.delivery import WithdrawalRow
-from db.listing import WORKING, Clock, Listing
 from db.remarks import ReadingRow, WarningRow
 from db.tables import (
     DecisionRow,
@@ -57,33 +56,6 @@ def decisive(study: StudyRow, detections: Collection[DetectionRow]) -> Detection
     """Give the strongest detection of the study's generation: lowest p, then highest score."""
     latest = [one for one in detections if one.generation == study.generation]
     return min(latest, key=lambda one: (one.p_value, -one.score), default=None)
-
-
-def counts(session: Session, clock: Clock) -> dict[Listing, int]:
-    """Count every list, from two indexes."""
-    by_outcome = select(StudyRow.outcome, func.count()).group_by(StudyRow.outcome)
-    found: dict[str, int] = dict(session.execute(by_outcome).all())
-    late = select(func.count()).where(
-        StudyRow.state.in_(WORKING), StudyRow.last_instance_at <= clock.overdue_before
-    )
-    return {
-        **{listing: found.get(listing, 0) for listing in Listing},
-        Listing.ALL: sum(found.values()),
-        Listing.OVERDUE: session.scalar(late) or 0,
-    }
-
-
-def search(session: Session, text: str, *, limit: int) -> tuple[StudyRow, ...]:
-    """Give the latest studies whose patient name, patient ID or accession number contains it."""
-    columns = (StudyRow.patient_name, StudyRow.patient_id, StudyRow.accession_number)
-    return tuple(
-        session.scalars(
-            select(StudyRow)
-            .where(or_(*(column.icontains(text, autoescape=True) for column in columns)))
-            .order_by(StudyRow.id.desc())
-            .limit(limit)
-        )
-    )
 
 
 def reports(session: Session, study_ids: Collection[int]) -> Mapping[int, tuple[OutboxRow, ...]]:

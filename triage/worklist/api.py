@@ -8,7 +8,7 @@ from db import queries
 from db.tables import OutboxRow, StudyRow
 from triage.worklist import context, view, words
 from triage.worklist.asked import read
-from triage.worklist.pages import PAGE_SIZE, Wanted
+from triage.worklist.lists import PAGE_SIZE, Wanted
 
 router = APIRouter(prefix="/api")
 MAX_LIMIT: Final = 500
@@ -18,9 +18,9 @@ Limit = Annotated[int, Query(ge=1, le=MAX_LIMIT)]
 @router.get("/studies")
 def studies(request: Request, wanted: Wanted, limit: Limit = PAGE_SIZE) -> dict[str, Any]:
     """Give one page of a list, and the cursor of the next."""
-    here = context.of(request)
+    here, who = context.of(request), context.viewer(request)
     with here.database.begin() as session:
-        page, clock = read(session, here, wanted, limit=limit)
+        page, clock = read(session, here, wanted, limit=limit, user_id=who.user_id)
         numbers = [study.id for study in page.studies]
         reports, warnings = queries.reports(session, numbers), queries.warnings(session, numbers)
         detail = {"list": wanted.listing, "sort": wanted.order, "count": len(page.studies)}

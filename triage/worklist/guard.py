@@ -10,7 +10,7 @@ from fastapi.responses import JSONResponse, RedirectResponse, Response
 from triage.worklist import access, context, sessions
 from triage.worklist.sessions import Viewer
 
-PASSIVE: Final = frozenset({"/studies/rows"})
+PASSIVE: Final = frozenset({"/studies/rows", "/studies/stream"})
 """Asked for by a timer, not by a person: they do not keep a session alive."""
 SAFE: Final = frozenset({"GET", "HEAD"})
 TOUCHES: Final = 20

@@ -7,6 +7,7 @@ DAYS_A_YEAR: Final = 365.2425
 DAYS_A_MONTH: Final = DAYS_A_YEAR / 12
 ADULT_MONTHS: Final = 24
 SEXES: Final = {"M": "male", "F": "female", "O": "other"}
+MOST: Final = 120
 MISSING: Final = "\N{EN DASH}"
 
 
@@ -64,6 +65,17 @@ def seconds(time_s: float) -> str:
     return f"{time_s:.1f} s" if 0 <= time_s < 10 else waited(timedelta(seconds=time_s))
 
 
+def hours(time: timedelta) -> str:
+    """Give a duration in hours and minutes: "0:42", "26:05"."""
+    minutes = max(0, int(time.total_seconds())) // 60
+    return f"{minutes // 60}:{minutes % 60:02d}"
+
+
+def shortened(text: str, most: int = MOST) -> str:
+    """Give a text that fits a line of a list, whatever a sender put into it."""
+    return text if len(text) <= most else f"{text[:most]}\N{HORIZONTAL ELLIPSIS}"
+
+
 def iso(moment: datetime) -> str:
     """Give a moment for machines."""
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
@@ -87,6 +99,7 @@ def share(rank: float) -> str:
 FILTERS: Final = {
     "person": person, "day": day, "clock": clock, "sex": sex, "waited": waited, "iso": iso,
     "moment": moment, "short": short, "share": share, "seconds": seconds,
+    "hours": hours, "shortened": shortened,
 }  # fmt: skip
 
 

@@ -1,0 +1,104 @@
+"""Claim, take over, release, and the next study to read: one key each, plain forms behind them."""
+
+from datetime import timedelta
+from typing import Annotated, Final
+
+from fastapi import APIRouter, Depends, Form, HTTPException, Path, Request
+from fastapi.responses import JSONResponse, RedirectResponse, Response
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from db.engine import now
+from db.listing import Listing
+from db.reader_claims import held
+from db.tables import StudyRow
+from triage.worklist import access, claiming, context
+from triage.worklist.asked import Asked, asked
+from triage.worklist.claiming import Held, HeldByAnother, NoSuchReason
+
+router = APIRouter()
+StudyId = Annotated[int, Path(ge=1, le=2**31 - 1)]
+Wanted = Annotated[Asked, Depends(asked)]
+Reason = Annotated[str, Form(max_length=16)]
+CLAIM: Final = "/studies/{study_id}/claim"
+LOOKED_AT: Final = 500
+"""Unread studies of which the next is chosen, from the top."""
+
+
+@router.post(CLAIM)
+def claim(request: Request, study_id: StudyId, wanted: Wanted, reason: Reason = "") -> Response:
+    """Claim a study for whoever asks; another reader's only with a reason."""
+    here, who = context.of(request), context.viewer(request)
+    holds = timedelta(seconds=here.settings.site.reading.claim_s)
+    try:
+        with here.database.begin() as session:
+            claiming.take(session, _study(session, study_id), who, holds=holds, reason=reason)
+    except NoSuchReason:
+        raise HTTPException(400, "There is no such reason.") from None
+    except (HeldByAnother, IntegrityError):  # the latter: two claimed it at once
+        return _held(request, study_id, wanted)
+    return _done(request, study_id, wanted)
+
+
+@router.post("/studies/{study_id}/release")
+def release(request: Request, study_id: StudyId, wanted: Wanted) -> Response:
+    """Give one's own claim back."""
+    with context.of(request).database.begin() as session:
+        claiming.release(session, _study(session, study_id), context.viewer(request))
+    return _done(request, study_id, wanted)
+
+
+@router.get("/studies/next")
+def following(request: Request) -> Response:
+    """Lead to the highest unread study that no other reader has claimed."""
+    here, who = context.of(request), context.viewer(request)
+    unread = Asked(Listing.UNREAD)
+    with here.database.reading() as session:
+        clock = here.clock(now(session))
+        page = unread.worklist(clock).page(session, limit=LOOKED_AT)
+        claims = held(session, [one.id for one in page.studies], clock.as_of)
+        free = (
+            one.id
+            for one in page.studies
+            if one.id not in claims or claims[one.id].user_id == who.user_id
+        )
+        first = next(free, None)
+    place = f"/{first}" if first else ""
+    return RedirectResponse(f"/studies{place}{unread.query}", 303)
+
+
+def of_study(session: Session, request: Request, study: StudyRow) -> Held | None:
+    """Give who reads a study; a reader who asks has opened it, which is noted."""
+    who = context.viewer(request)
+    if access.may(who.roles, "POST", CLAIM):
+        claiming.note_opened(session, study)
+    return claiming.shown(held(session, [study.id], now(session)).get(study.id), who)
+
+
+def _study(session: Session, study_id: int) -> StudyRow:
+    study = session.get(StudyRow, study_id)
+    if study is None:
+        raise HTTPException(404, "There is no such study.")
+    return study
+
+
+def _done(request: Request, study_id: int, wanted: Asked) -> Response:
+    """Answer a script with nothing, a form with the study's page."""
+    if "x-csrf-token" in request.headers:
+        return Response(status_code=204)
+    return RedirectResponse(f"/studies/{study_id}{wanted.query}", 303)
+
+
+def _held(request: Request, study_id: int, wanted: Asked) -> Response:
+    """Say who reads the study, and ask why it is to be taken from them."""
+    here, who = context.of(request), context.viewer(request)
+    with here.database.reading() as session:
+        study = _study(session, study_id)
+        row = held(session, [study_id], now(session)).get(study_id)
+    one = claiming.shown(row, who)
+    if "x-csrf-token" in request.headers:
+        return JSONResponse({"owner": one.owner if one else ""}, 409)
+    values = {
+        "study": study, "claim": one, "wanted": wanted, "claim_reasons": claiming.REASONS,
+    }  # fmt: skip
+    return context.page(request, "claim.html", values, status=409)

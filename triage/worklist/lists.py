@@ -1,0 +1,139 @@
+"""The lists: one page of one, the same again for a page that is open, and search."""
+
+import time
+from threading import Lock
+from typing import Annotated, Any, Final
+
+from fastapi import APIRouter, Depends, Form, Request
+from fastapi.responses import Response
+from sqlalchemy.orm import Session
+
+from db import counting, narrow, saved_lists
+from db.engine import now
+from db.listing import Clock, Listing, Order
+from db.pulse import stamp
+from db.search import search as find
+from triage.worklist import claiming, context, doubts
+from triage.worklist.asked import ANY, CODE, TITLE, Asked, asked, read, slug
+from triage.worklist.lines import lines
+
+router = APIRouter()
+PAGE_SIZE: Final = 50
+POLL_S: Final = 5
+MAX_SEARCH: Final = 64
+FRESH_S: Final = 5.0
+"""Counts are taken again after this long even where nothing came: some depend on the time."""
+CHOICES_S: Final = 60.0
+Wanted = Annotated[Asked, Depends(asked)]
+
+
+class Remembered:
+    """What every list page shows and no request counts anew: counts, and the filters' choices."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._counts: tuple[object, float, dict[Listing, int]] = (None, 0.0, {})
+        self._choices: tuple[float, narrow.Choices | None] = (0.0, None)
+
+    def counts(self, session: Session, clock: Clock, user_id: int) -> dict[Listing, int]:
+        """Count the lists: again once something changed, each list no further than its bound."""
+        pulse, at = stamp(session), time.monotonic()
+        with self._lock:
+            known, taken, found = self._counts
+        if known != pulse or at - taken > FRESH_S:
+            found = counting.counts(session, clock)
+            with self._lock:
+                self._counts = (pulse, at, found)
+        return found | {Listing.MINE: counting.count(session, Listing.MINE, clock, user_id)}
+
+    def choices(self, session: Session) -> narrow.Choices:
+        """Give what the filters can be set to."""
+        at = time.monotonic()
+        with self._lock:
+            taken, found = self._choices
+        if found is None or at - taken > CHOICES_S:
+            found = narrow.choices(session)
+            with self._lock:
+                self._choices = (at, found)
+        return found
+
+
+@router.get("/studies")
+def studies(request: Request, wanted: Wanted) -> Response:
+    """Show a list, audited as a query."""
+    with context.of(request).database.begin() as session:
+        values = _list(session, request, wanted) | _around(session, request)
+        detail: dict[str, Any] = {
+            "list": wanted.listing, "sort": wanted.order, "count": len(values["rows"]),
+        }  # fmt: skip
+        if wanted.narrow != ANY:
+            detail["filters"] = sorted(key for key, said in wanted.narrow.said().items() if said)
+        context.audit_query(session, request, "worklist.list", detail)
+    return context.page(request, "studies.html", values)
+
+
+@router.get("/studies/rows")
+def rows(request: Request, wanted: Wanted) -> Response:
+    """Give the same list again, for the page that is open already."""
+    with context.of(request).database.reading() as session:
+        values = _list(session, request, wanted)
+    return context.page(request, "_list.html", values)
+
+
+@router.post("/studies/search")
+def search(
+    request: Request,
+    text: Annotated[str, Form()] = "",
+    before: Annotated[int, Form(ge=1, le=2**31 - 1)] = 2**31 - 1,
+) -> Response:
+    """Find studies by any part of what names them. Posted, so that no name is in a URL."""
+    here, who = context.of(request), context.viewer(request)
+    text = "".join(one for one in text if one.isprintable()).strip()[:MAX_SEARCH]
+    with here.database.begin() as session:
+        found = find(session, text, limit=PAGE_SIZE + 1, before=before)
+        clock = here.clock(now(session))
+        shown = lines(session, found[:PAGE_SIZE], clock, here.settings.site.reading, who)
+        context.audit_query(session, request, "worklist.search", {"count": len(shown)})
+    values = {
+        "text": text,
+        "rows": shown,
+        "older": found[PAGE_SIZE - 1].id if len(found) > PAGE_SIZE else None,
+        "clock": clock,
+        "wanted": Asked(),
+        "claim_reasons": claiming.REASONS,
+    }
+    return context.page(request, "search.html", values)
+
+
+def _list(session: Session, request: Request, wanted: Asked) -> dict[str, Any]:
+    here, who = context.of(request), context.viewer(request)
+    page, clock = read(session, here, wanted, limit=PAGE_SIZE, user_id=who.user_id)
+    remembered: Remembered = request.app.state.remembered
+    counts = remembered.counts(session, clock, who.user_id)
+    return {
+        "rows": lines(session, page.studies, clock, here.settings.site.reading, who),
+        "after": wanted.behind(page.after) if page.after else None,
+        "lists": [(one, slug(one), wanted.of_list(one), counts[one]) for one in Listing],
+        "orders": {str(one): wanted.sorted_by(one) for one in Order},
+        "saved": saved_lists.of_user(session, who.user_id),
+        "wanted": wanted,
+        "clock": clock,
+        "poll_s": POLL_S,
+        "most": counting.MOST,
+        "listener": here.settings.site.listener,
+        "unbalanced": doubts.unbalanced(session),
+    }
+
+
+def _around(session: Session, request: Request) -> dict[str, Any]:
+    """Give what stands around a list and does not change with it."""
+    remembered: Remembered = request.app.state.remembered
+    found = remembered.choices(session)
+    return {
+        "choices": {
+            "modality": [one for one in found.modalities if CODE.fullmatch(one)],
+            "body": [one for one in found.body_parts if CODE.fullmatch(one)],
+            "site": [one for one in found.sites if TITLE.fullmatch(one)],
+        },
+        "claim_reasons": claiming.REASONS,
+    }

@@ -1,0 +1,248 @@
+// The list: told of changes, shown without moving a row from under a hand; claims; filters.
+
+import { KEYS, body, byId, movedLast, setClock, speak, tick, waited, write } from "./triage.js";
+
+const HOLD_MS = 60_000; // nobody holds the list still for longer than this without moving
+const SLOW_MS = 30_000; // marks that depend on the time alone are looked at this often
+const STALE_MS = 20_000;
+const BUSY_MS = 400;
+const MOST_MS = 1000; // changes that come together are shown together
+let news = 0;
+let lastFresh = Date.now(); // when the server last said how the list stands
+let lastAsked = Date.now();
+let wanted = false;
+let letIn = false; // the person asked for the new rows
+let busy = 0;
+
+const list = () => byId("list");
+const rows = () => byId("rows");
+const ids = (part) => [...part.querySelectorAll("tr[id]")].map((row) => row.id);
+const isLive = body.dataset.page === "list";
+
+// --- clocks of turnaround -----------------------------------------------------------------------
+
+const WORDS = { within: "", soon: "soon due", late: "late" };
+const NEARLY = 0.75;
+
+function hours(ms) {
+  const minutes = Math.max(0, Math.floor(ms / 60_000));
+  return `${Math.floor(minutes / 60)}:${String(minutes % 60).padStart(2, "0")}`;
+}
+
+document.addEventListener("triage:tick", (event) => {
+  for (const turn of document.querySelectorAll("[data-turn]")) {
+    const spent = event.detail - Date.parse(turn.dataset.turn);
+    const limit = Number(turn.dataset.limit) * 1000;
+    const key = spent > limit ? "late" : spent >= NEARLY * limit ? "soon" : "within";
+    write(turn, `${hours(spent)} / ${hours(limit)}`);
+    turn.className = `turn is-${key}`;
+    const word = turn.parentElement.querySelector(".turn-word");
+    if (word) write(word, WORDS[key]);
+  }
+  keepUp();
+});
+
+// --- what the server says -----------------------------------------------------------------------
+
+function ask() {
+  lastAsked = Date.now();
+  wanted = false;
+  window.htmx.trigger(list(), "refresh");
+}
+
+// Once a second: ask when told of a change, when nobody tells us, and now and then in any case.
+function keepUp() {
+  if (!isLive || !window.htmx) return;
+  const age = Date.now() - lastAsked;
+  const told = stream?.readyState === EventSource.OPEN;
+  const poll = Number(byId("freshness").dataset.poll) * 1000;
+  if ((wanted && age >= MOST_MS) || age >= (told ? SLOW_MS : poll)) ask();
+  showFreshness(told);
+}
+
+function showFreshness(told) {
+  const age = Date.now() - lastFresh;
+  const stale = age > STALE_MS;
+  const line = byId("freshness");
+  line.classList.toggle("is-stale", stale);
+  write(line, stale ? `Not updated for ${waited(age)}` : told ? "Live" : "Asked every few seconds");
+}
+
+function trouble(text) {
+  const line = byId("trouble");
+  if (!line || line.dataset.said === text) return;
+  line.dataset.said = text;
+  line.hidden = !text;
+  line.textContent = text;
+  if (!text) return;
+  const again = document.createElement("button");
+  again.type = "button";
+  again.textContent = "Try now";
+  again.addEventListener("click", ask);
+  line.append(again);
+}
+
+let stream = null;
+function listen() {
+  if (!isLive || !window.EventSource) return;
+  stream = new EventSource("/studies/stream");
+  stream.addEventListener("changed", () => { wanted = true; });
+  stream.addEventListener("beat", () => { lastFresh = Date.now(); });
+  stream.addEventListener("ended", () => location.assign("/login"));
+}
+window.addEventListener("pagehide", () => stream?.close());
+window.addEventListener("pageshow", (event) => { if (event.persisted) listen(); });
+
+// --- rows stay where they are -------------------------------------------------------------------
+
+function isHeld() {
+  const table = rows();
+  const touched = table && (table.matches(":hover") || table.contains(document.activeElement));
+  return Boolean(touched) && !letIn && Date.now() - movedLast() < HOLD_MS;
+}
+
+function offer(count, isNew) {
+  const button = byId("show-new");
+  news = isNew ? count : 0;
+  button.hidden = count === 0;
+  button.textContent = isNew ? `${count} new \u2013 show` : "The order has changed \u2013 show";
+}
+
+// Write what is new into the rows that stay where they are; leave the cell that has the focus.
+function patch(fragment) {
+  for (const tab of fragment.querySelectorAll(".tab[id]")) {
+    const count = byId(tab.id)?.querySelector(".count");
+    if (count) write(count, tab.querySelector(".count").textContent);
+  }
+  for (const row of fragment.querySelectorAll("tr[id]")) {
+    const old = byId(row.id);
+    if (!old) continue;
+    old.className = row.className;
+    if (row.dataset.claim) old.dataset.claim = row.dataset.claim;
+    else delete old.dataset.claim;
+    [...row.children].forEach((cell, n) => {
+      const was = old.children[n];
+      if (was && !was.contains(document.activeElement)) was.replaceChildren(...cell.cloneNode(true).childNodes);
+    });
+  }
+}
+
+// The link that is in the tab order stays so through a swap.
+function keepPlace(fragment) {
+  const here = document.querySelector('#rows a.open[tabindex="0"], #rows a.open:not([tabindex])');
+  const same = here && fragment.querySelector(`#${here.closest("tr").id} a.open`);
+  if (!same) return;
+  for (const one of fragment.querySelectorAll("#rows a.open")) one.tabIndex = one === same ? 0 : -1;
+}
+
+document.addEventListener("htmx:before:swap", (event) => {
+  const fragment = event.detail.tasks[0]?.fragment;
+  const fresh = fragment?.querySelector("#rows");
+  if (!fresh || !rows()) return;
+  lastFresh = Date.now();
+  trouble("");
+  keepPlace(fragment);
+  const [before, after] = [ids(rows()), ids(fresh)];
+  const moved = after.filter((id, n) => before[n] !== id);
+  const added = after.filter((id) => !before.includes(id)).length;
+  if (added > news) speak(`${added} new ${added === 1 ? "study" : "studies"}`);
+  const same = !moved.length && before.length === after.length;
+  if (same || !isHeld()) {
+    letIn = false;
+    return offer(0, false);
+  }
+  event.preventDefault();
+  patch(fragment);
+  offer(Math.max(added, 1), added > 0);
+  done();
+  tick();
+});
+
+function done() {
+  clearTimeout(busy);
+  list()?.removeAttribute("aria-busy");
+}
+
+document.addEventListener("htmx:before:request", () => {
+  clearTimeout(busy);
+  busy = setTimeout(() => list()?.setAttribute("aria-busy", "true"), BUSY_MS);
+});
+document.addEventListener("htmx:after:swap", () => { done(); setClock(); tick(); });
+document.addEventListener("htmx:response:error", (event) => {
+  done();
+  if (event.detail.ctx.response.status === 401) location.assign("/login");
+  else trouble("The list could not be read. What you see may be out of date; it is asked for again by itself.");
+});
+document.addEventListener("htmx:error", () => {
+  done();
+  trouble("The server does not answer. What you see may be out of date; it is asked again by itself.");
+});
+
+byId("show-new")?.addEventListener("click", () => {
+  letIn = true;
+  ask();
+});
+
+// --- claims -------------------------------------------------------------------------------------
+
+const here = () => document.activeElement?.closest("#rows tr[id]");
+
+async function post(row, what, fields = {}) {
+  const answer = await fetch(`/studies/${row.id.replace("study-", "")}/${what}`, {
+    method: "POST",
+    headers: { "X-CSRF-Token": body.dataset.csrf },
+    body: new URLSearchParams(fields),
+  }).catch(() => null);
+  if (answer?.status === 401) return location.assign("/login");
+  if (answer?.status === 409) return takeOver(row, (await answer.json()).owner);
+  if (!answer?.ok) return speak("That did not work. Reload the page and try again.");
+  speak(what === "release" ? "Released" : "Claimed");
+  if (isLive) ask();
+  else location.reload();
+}
+
+function takeOver(row, owner) {
+  const dialog = byId("takeover");
+  dialog.querySelector(".owner").textContent = owner || "Another reader";
+  dialog.returnValue = "";
+  dialog.showModal();
+  dialog.addEventListener("close", () => {
+    if (dialog.returnValue) post(row, "claim", { reason: dialog.returnValue });
+    row.querySelector("a.open")?.focus();
+  }, { once: true });
+}
+
+function claim(row) {
+  if (!row?.querySelector(".take")) return;
+  const owner = row.dataset.claim;
+  if (owner === "mine") post(row, "release");
+  else if (owner) takeOver(row, owner);
+  else post(row, "claim");
+}
+
+KEYS.c = () => claim(here());
+document.addEventListener("click", (event) => {
+  if (event.target.matches?.("#rows .take")) claim(event.target.closest("tr"));
+});
+byId("takeover")?.addEventListener("keydown", (event) => {
+  const chosen = event.currentTarget.querySelectorAll(".reason")[Number(event.key) - 1];
+  if (chosen) chosen.click();
+});
+
+// --- tab order and filters ----------------------------------------------------------------------
+
+document.addEventListener("focusin", (event) => {
+  if (!event.target.matches("#rows a.open")) return;
+  for (const one of document.querySelectorAll("#rows a.open")) one.tabIndex = one === event.target ? 0 : -1;
+});
+
+const filters = byId("filters");
+filters?.addEventListener("change", (event) => {
+  if (event.target.matches("select")) filters.requestSubmit();
+});
+// Nothing is asked for what is not chosen: the link stays short.
+filters?.addEventListener("formdata", (event) => {
+  for (const [key, value] of [...event.formData]) if (!value) event.formData.delete(key);
+});
+
+listen();
