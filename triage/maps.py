@@ -18,7 +18,6 @@ import numpy as np
 import numpy.typing as npt
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
-from scipy import ndimage
 
 from triage.errors import Broken
 
@@ -43,6 +42,8 @@ class AnomalyMap:
 
         Linear between voxel centres; zero where the detector did not look.
         """
+        from scipy import ndimage  # half a second, and most who import this turn no map
+
         single = len(self.to_source) > 1
         values = self.values[frame : frame + 1] if single else self.values
         matrix = self.to_source[frame if single else 0]
