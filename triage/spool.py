@@ -194,15 +194,13 @@ class Spool:
         """Forget a waiting file, after its rows are committed."""
         path.unlink(missing_ok=True)
 
-    def free_bytes(self) -> int:
-        """Give how many bytes can still be written."""
-        facts = os.statvfs(self.root)
-        return facts.f_bavail * facts.f_frsize
+    def room(self) -> tuple[int, int]:
+        """Give how many bytes can still be written, and how many files can still be made.
 
-    def free_inodes(self) -> int:
-        """Give how many files can still be made; file systems without a limit give the largest."""
+        A file system without a limit on files gives the largest number.
+        """
         facts = os.statvfs(self.root)
-        return facts.f_favail if facts.f_files else sys.maxsize
+        return facts.f_bavail * facts.f_frsize, facts.f_favail if facts.f_files else sys.maxsize
 
     def sweep(self) -> int:
         """Remove what a killed process left half written; gives how many files.

@@ -150,13 +150,13 @@ class Wire:
             Gone: the peer does not take it.
         """
         deadline = time.monotonic() + self._limits.pdu_timeout_s
-        writable = select.poll()
-        writable.register(self._socket, select.POLLOUT)
         left = memoryview(data)
         while left:
             try:
                 left = left[self._socket.send(left) :]
             except BlockingIOError:
+                writable = select.poll()
+                writable.register(self._socket, select.POLLOUT)
                 _await(writable, deadline, How.NOT_TAKEN)
             except OSError:
                 raise Gone(How.RESET) from None

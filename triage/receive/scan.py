@@ -4,6 +4,7 @@ import re
 import threading
 import zlib
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from triage.errors import Refused
@@ -89,7 +90,13 @@ def check_uid(value: bytes, name: str) -> str:
 
 def is_uid(text: bytes) -> bool:
     """Tell whether this is short and made of numbers and dots, as UIDs are (PS3.5 9.1)."""
-    return len(text) <= MAX_UID_CHARACTERS and UID.fullmatch(text) is not None
+    return len(text) <= MAX_UID_CHARACTERS and _is_uid(text)
+
+
+@lru_cache(maxsize=1024)
+def _is_uid(text: bytes) -> bool:
+    """Remembered: an instance's own UID is looked at five times, its series' with every slice."""
+    return UID.fullmatch(text) is not None
 
 
 def inflate(data: Bytes) -> bytes:

@@ -44,12 +44,10 @@ class Storage:
     def has_room(self) -> bool:
         """Tell whether the disk is above its watermark; one that does not answer is not."""
         try:
-            return (
-                self._spool.free_bytes() >= self._limits.min_free_bytes
-                and self._spool.free_inodes() >= MIN_FREE_INODES
-            )
+            free_bytes, free_inodes = self._spool.room()
         except OSError:
             return False
+        return free_bytes >= self._limits.min_free_bytes and free_inodes >= MIN_FREE_INODES
 
     def store(self, command: Command, context: Context, body: Body, caller: Caller) -> None:
         """Put one instance into the spool; when this returns, it is safe there.
