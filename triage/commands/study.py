@@ -5,9 +5,7 @@ from typing import Any
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from db import lifecycle
-from db.audit import Entry, Event, record
-from db.engine import Database, now
+from db.engine import Database
 from db.remarks import ReadingRow, WarningRow
 from db.states import StudyState
 from db.tables import (
@@ -21,8 +19,8 @@ from db.tables import (
 )
 from triage import evidence
 from triage.errors import TriageError
-from triage.finding import Outcome
-from triage.record import requeue_refused
+from triage.record import retries
+from triage.record.withdrawals import Who
 
 LONGEST_NUMBER = 18
 """Digits that surely fit a database's BIGINT."""
@@ -155,36 +153,11 @@ def retry(database: Database, keys: list[str], *, actor: str) -> list[int]:
             chosen = select(StudyRow).where(StudyRow.state == StudyState.FAILED)
         rows = list(session.scalars(chosen.with_for_update()))
         for row in rows:
-            _retry(session, row, actor)
+            retries.retry(session, row, Who(actor))
         return [row.id for row in rows]
 
 
 _AT_REST = (StudyState.DELIVERED, StudyState.REJECTED)
-
-
-def _retry(session: Session, row: StudyRow, actor: str) -> None:
-    if row.state != StudyState.FAILED:
-        msg = f"study {row.id} is {row.state}, not failed; `triage study show {row.id}` tells more"
-        raise TriageError(msg)
-    back_to = lifecycle.failed_from(session, row.id)
-    if back_to == StudyState.ANALYSED:
-        requeue_refused(session, row.id)
-    else:
-        row.outcome, row.sentence = Outcome.PENDING, ""
-    row.reason_code = row.reason_detail = None
-    lifecycle.move(
-        session, row, back_to, reason="retry", actor=actor, due_at=now(session)
-    )  # fmt: skip
-    entry = Entry(
-        event=Event.PROCEDURE_RECORD,
-        kind="study.retry",
-        action="U",
-        actor=actor,
-        object_type="study",
-        object_id=row.study_instance_uid,
-        detail={"to": back_to},
-    )
-    record(session, entry)
 
 
 def _readings(session: Session, study_id: int) -> list[dict[str, Any]]:
