@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from triage import log, rules
 from triage import settings as configuration
 from triage.commands import common
+from triage.commands.harden import harden
 from triage.errors import TriageError
 
 KNOWN = ("cpu", "gpu", "out")
@@ -57,6 +58,7 @@ def _run(chosen: argparse.Namespace) -> int:
 
 
 def _serve(chosen: argparse.Namespace) -> int:
+    harden()
     settings = configuration.load()
     rules.check(settings.routes)
     log.configure(chosen.door, as_json=not sys.stderr.isatty())

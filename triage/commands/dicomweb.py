@@ -19,8 +19,10 @@ Name = Annotated[str, typer.Argument(help="Of the program.")]
 @app.command()
 def serve(state: State = None, config: Config = None) -> None:
     """Take instances by STOW-RS; answer QIDO-RS and WADO-RS."""
+    from triage.commands.harden import harden
     from triage.dicomweb.server import serve
 
+    harden()
     settings = common.load(state, config)
     log.configure("dicomweb", as_json=not sys.stderr.isatty())
     with common.opened(settings) as database:

@@ -21,9 +21,11 @@ Study = Annotated[str, typer.Argument(help="Study Instance UID or number.")]
 @app.command()
 def work(state: State = None, config: Config = None) -> None:
     """Find and fetch the priors of studies as they become complete."""
+    from triage.commands.harden import harden
     from triage.commands.up import on_stop_signal
     from triage.priors.lane import work
 
+    harden()
     settings = common.load(state, config)
     log.configure("priors", as_json=not sys.stderr.isatty())
     with common.opened(settings) as database:

@@ -6,6 +6,7 @@ import time
 
 from triage import log
 from triage.commands import common
+from triage.commands.harden import harden
 from triage.commands.up import on_stop_signal
 from triage.settings import Settings
 from triage.spool import Spool
@@ -15,6 +16,7 @@ def listen(settings: Settings) -> None:
     """Receive until SIGTERM."""
     from triage.receive.listener import serve
 
+    harden()
     log.configure("listen", as_json=not sys.stderr.isatty())
     serve(settings)
 
@@ -25,6 +27,7 @@ def ingest(settings: Settings) -> None:
 
     from triage.ingest import ingest_all
 
+    harden()
     log.configure("ingest", as_json=not sys.stderr.isatty())
     stopping = on_stop_signal()
     database = common.open_database(settings)
@@ -47,7 +50,10 @@ def ingest(settings: Settings) -> None:
 def web(settings: Settings, port: int | None) -> None:
     """Serve the worklist until SIGTERM."""
     from triage.worklist.app import serve
+    from triage.worklist.start import check_secrets
 
+    harden()
     log.configure("web", as_json=not sys.stderr.isatty())
+    check_secrets(settings)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     serve(settings, port=port)

@@ -8,6 +8,7 @@ from rich.console import Console
 
 from triage import log
 from triage.commands import common
+from triage.commands.harden import harden
 from triage.commands.supervise import Program, Supervisor
 from triage.settings import Settings
 
@@ -56,6 +57,7 @@ def by_setting(settings: Settings) -> list[Program]:
 
 def up(settings: Settings) -> None:
     """Run everything until Ctrl-C or SIGTERM."""
+    harden()
     log.configure("up", as_json=False)
     common.prepare(settings)
     supervisor = Supervisor(settings.state / "logs", common.environment(settings))

@@ -131,6 +131,9 @@ def list_rows(settings: Settings, *, claims: bool, limit: int) -> list[dict[str,
 
 
 def _started(service: str, state: Path | None, config: Path | None) -> Settings:
+    from triage.commands.harden import harden
+
+    harden()
     settings = common.load(state, config)
     log.configure(service, as_json=not sys.stderr.isatty())
     return settings
