@@ -6,7 +6,7 @@ beginning somebody removed.
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -41,6 +41,8 @@ class Retired:
     ends: Mapping[int, str] = field(default_factory=dict)
     """The last seal of each, number to hash."""
     loose: Mapping[int, str] = field(default_factory=dict)
+    archives: Mapping[str, str] = field(default_factory=dict)
+    """A file's name to its SHA-256."""
 
 
 NOTHING: Final = Retired()
@@ -48,10 +50,7 @@ NOTHING: Final = Retired()
 
 def note(path: Path, key: bytes, bridge: Bridge) -> None:
     """Sign a bridge, durably; one that says the same as the last is not said again."""
-    words = json.dumps(
-        {name: getattr(bridge, name) for name in bridge.__slots__},
-        sort_keys=True, separators=(",", ":"),
-    )  # fmt: skip
+    words = json.dumps(asdict(bridge), sort_keys=True, separators=(",", ":"))
     signed.append(path, key, lambda before: None if before == words else words)
 
 
@@ -65,8 +64,10 @@ def load(path: Path, key: bytes) -> Retired:
         return NOTHING
     ends: dict[int, str] = {}
     loose: dict[int, str] = {}
+    archives: dict[str, str] = {}
     for words in signed.read(path, key):
         said = json.loads(words)
         ends[said["seq"]] = said["row_hash"]
         loose |= {int(number): digest for number, digest in said["loose"].items()}
-    return Retired(ends, loose)
+        archives[said["archive"]] = said["archive_sha256"]
+    return Retired(ends, loose, archives)

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, PositiveFloat
+from pydantic import Field, PositiveFloat, PositiveInt
 
 from triage.destinations import Url
 from triage.frozen import Frozen, Port
@@ -41,6 +41,8 @@ class Audit(Frozen):
     """AuditSourceID: which system the messages come from."""
     site_id: str = ""
     """AuditEnterpriseSiteID."""
+    retention_years: PositiveInt | None = 6
+    """Whole months older than this leave the database for an archive, each night; empty: never."""
     collectors: tuple[Collector, ...] = ()
     batch: int = Field(default=500, gt=0, le=10_000)
     """Rows a connection."""

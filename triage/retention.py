@@ -8,9 +8,9 @@ from triage.frozen import Frozen
 
 
 class Retention(Frozen):
-    """What may be deleted. Nothing is unless the site says so; rows, hashes and audit always stay.
+    """What may be deleted. Nothing is unless the site says so; rows and hashes always stay.
 
-    Images go only with a study at rest whose report every PACS that was asked has promised to keep.
+    (The audit trail's years are ``audit.retention_years``.) Images go only with a study at rest whose report every PACS that was asked has promised to keep.
     Held and failed studies, and the quarantine, are never touched.
     """
 

@@ -3,8 +3,11 @@
 Any number may run: every effect is a guarded row.
 """
 
+import math
 import signal
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import timedelta
 
 from celery import Celery
@@ -16,12 +19,16 @@ from db.engine import Database
 from triage import log
 from triage.errors import ConfigError
 from triage.settings import Settings
+from triage.trail import starts
 from workers import housekeeping
 from workers.app import TASK, make_app
 from workers.nightly import Nightly
 from workers.tasks import QUEUES, SENDING
 
+ACTOR = "dispatcher"
 BATCH = 200
+SEAL_S = 0.5
+"""Between two sealings of the audit trail."""
 NOTE_S = 60.0
 """Between two notes of the audit chain's head outside the database."""
 GRACE_S = 5.0
@@ -64,17 +71,17 @@ def serve(database: Database, settings: Settings) -> None:
     app = make_app(broker, pace.wall_limit_s) if broker else None
     log.get().info("dispatcher.ready", broker=bool(broker))
     nightly = Nightly(database, settings)
-    next_keeping = next_note = 0.0
+    rounds = (
+        Every(math.inf, lambda: _begin(database, settings)),
+        Every(SEAL_S, lambda: housekeeping.seal_all(database)),
+        Every(pace.reconcile_s, lambda: housekeeping.keep(database, settings)),
+        Every(NOTE_S, lambda: _look_ahead(database, settings, nightly)),
+    )
     while not stopping:
         try:
             published = publish(database, app, settings) if app else 0
-            if time.monotonic() >= next_keeping:
-                housekeeping.keep(database, settings)
-                next_keeping = time.monotonic() + pace.reconcile_s
-            if time.monotonic() >= next_note:
-                next_note = time.monotonic() + NOTE_S
-                _note(database, settings)
-                nightly.begin_if_due()
+            for one in rounds:
+                one.run_if_due()
         except SQLAlchemyError as why:
             log.get().warning("database.away", why=type(why).__name__)
             published = 0
@@ -84,8 +91,39 @@ def serve(database: Database, settings: Settings) -> None:
     _close(database, settings)
 
 
+@dataclass(slots=True)
+class Every:
+    """Work that is done again so long after it was last done; at once where it failed."""
+
+    seconds: float
+    work: Callable[[], object]
+    due: float = 0.0
+
+    def run_if_due(self) -> None:
+        """Do it, if it is time."""
+        if time.monotonic() >= self.due:
+            self.work()
+            self.due = time.monotonic() + self.seconds
+
+
+def _look_ahead(database: Database, settings: Settings, nightly: Nightly) -> None:
+    _note(database, settings)
+    housekeeping.make_months(database)
+    nightly.begin_if_due()
+
+
+def _begin(database: Database, settings: Settings) -> None:
+    """Put the start on record, and what was configured otherwise before it."""
+    with database.begin() as session:
+        changed = starts.started(session, settings, actor=ACTOR)
+    if changed:
+        log.get().info("configuration.changed", parts=changed)
+
+
 def _close(database: Database, settings: Settings) -> None:
     try:
+        with database.begin() as session:
+            starts.stopped(session, actor=ACTOR)
         housekeeping.keep(database, settings)
         _note(database, settings)
     except SQLAlchemyError as why:

@@ -2,14 +2,18 @@
 
 from sqlalchemy.exc import IntegrityError
 
-from db import audit, checkpoint, lifecycle, outbox
+from db import audit, checkpoint, lifecycle, outbox, retire
 from db.audit import MAJOR, Entry, Event
 from db.engine import Database
 from db.tables import StudyRow
 from triage import log
 from triage.keys import AUDIT_KEY, site_key
 from triage.settings import Settings
+from triage.trail.retire import Gone, carry_out, planned
 from workers.lease import is_dead
+
+SEALED_AT_ONCE = 1000
+NIGHTLY = "nightly"
 
 
 def keep(database: Database, settings: Settings) -> None:
@@ -63,9 +67,34 @@ def seal(database: Database) -> int:
     """Chain the audit rows written since; gives how many."""
     try:
         with database.begin() as session:
-            return audit.seal(session)
+            return audit.seal(session, limit=SEALED_AT_ONCE)
     except IntegrityError:
         return 0  # another process sealed at the same moment
+
+
+def seal_all(database: Database) -> None:
+    """Chain everything that is written by now."""
+    while seal(database) >= SEALED_AT_ONCE:
+        pass
+
+
+def make_months(database: Database) -> int:
+    """Have the trail's months ready before their first row; gives how many were made."""
+    with database.begin() as session:
+        return retire.make_months(session)
+
+
+def retire_old(database: Database, settings: Settings) -> Gone | None:
+    """Move the audit rows whose years are over into an archive; gives what went.
+
+    Raises:
+        ConfigError: this role of the database does not own the trail.
+        TryAgain: a repository does not have the rows yet.
+    """
+    if settings.site.audit.retention_years is None:
+        return None
+    plan = planned(database, settings, None, actor=NIGHTLY)
+    return carry_out(database, settings, plan, actor=NIGHTLY) if plan else None
 
 
 def remember(database: Database, settings: Settings) -> None:

@@ -7,8 +7,10 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from db.engine import Database, now
 from triage import log
+from triage.errors import ConfigError, TryAgain
 from triage.record import purge, reconcile
 from triage.settings import Settings
+from workers.housekeeping import retire_old
 
 ACTOR = "nightly"
 
@@ -59,6 +61,7 @@ def struck(at: datetime, hour: int) -> datetime:
 
 def work(database: Database, settings: Settings) -> None:
     """Do it now. Each part is harmless when another process does it too."""
+    _retire(database, settings)
     rules = settings.site.retention
     places = purge.Places(settings.spool, settings.results)
     if not places.spool.is_dir():
@@ -73,6 +76,17 @@ def work(database: Database, settings: Settings) -> None:
         quarantined=row.quarantined, still_open=row.still_open,
         differences={one.code: one.count for one in reconcile.differences(row)},
     )  # fmt: skip
+
+
+def _retire(database: Database, settings: Settings) -> None:
+    """Archive the audit rows whose years are over; where that may not be, the rest goes on."""
+    try:
+        gone = retire_old(database, settings)
+    except (ConfigError, TryAgain, OSError) as why:
+        log.get().error("nightly.not-retired", why=str(why))
+        return
+    if gone:
+        log.get().info("nightly.retired", rows=gone.rows, seal=gone.seq, archive=gone.archive.name)
 
 
 def _instances(gone: list[purge.Candidate]) -> int:

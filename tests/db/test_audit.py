@@ -11,6 +11,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from db import audit, checkpoint, lifecycle
 from db.audit import record, seal, verify
+from db.chain import GENESIS
 from db.checkpoint import CheckpointError
 from db.engine import Database, connect, now
 from db.states import StudyState
@@ -117,12 +118,12 @@ class TestSeal:
     def test_every_row_is_sealed_once_and_the_chain_holds(self, trail: Database) -> None:
         found = verdict(trail)
         assert (found.ok, found.sealed, found.unsealed, found.overdue) == (True, 10, 0, 0)
-        assert found.head != audit.GENESIS
+        assert found.head != GENESIS
         assert seal_all(trail) == 0
 
     def test_an_empty_trail_holds(self, database: Database) -> None:
         found = verdict(database)
-        assert (found.ok, found.sealed, found.head) == (True, 0, audit.GENESIS)
+        assert (found.ok, found.sealed, found.head) == (True, 0, GENESIS)
 
     def test_it_seals_a_limited_number_at_a_time(self, database: Database) -> None:
         write(database, 7)

@@ -4,12 +4,15 @@ import getpass
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
 from triage.commands import common
 from triage.commands.common import AsJson, Config, State
+
+if TYPE_CHECKING:
+    from triage.settings import Settings
 
 app = typer.Typer(no_args_is_help=True, help="Ask the audit trail; hand it on; prove it whole.")
 Study = Annotated[str | None, typer.Option(metavar="UID", help="Study Instance UID.")]
@@ -106,19 +109,79 @@ def audit_ship(
 
 
 @app.command("verify")
-def audit_verify(state: State = None, config: Config = None, as_json: AsJson = False) -> None:
+def audit_verify(
+    archive: Annotated[
+        Path | None, typer.Option(help="Check a file of retired rows instead.", exists=True)
+    ] = None,
+    state: State = None,
+    config: Config = None,
+    as_json: AsJson = False,
+) -> None:
     """Check the hash chain; names the first row that does not fit."""
     from dataclasses import asdict
 
     from triage.commands.trail import verify
 
     settings = common.load(state, config)
+    if archive is not None:
+        _verify_archive(archive, settings, as_json=as_json)
     with common.opened(settings) as database:
         verdict = verify(database, settings, actor=getpass.getuser())
     if as_json:
         common.print_json({"ok": verdict.ok, **asdict(verdict)})
     elif verdict.ok:
-        typer.echo(f"{verdict.sealed} rows, whole. Head {verdict.head}")
+        before = f" after {verdict.retired} retired" if verdict.retired else ""
+        typer.echo(f"{verdict.sealed} rows{before}, whole. Head {verdict.head}")
     else:
         typer.echo(f"Broken at {verdict.first_bad_seq}: {verdict.problem}", err=True)
     raise typer.Exit(common.OK if verdict.ok else common.FAILED)
+
+
+def _verify_archive(path: Path, settings: "Settings", *, as_json: bool) -> NoReturn:
+    from triage.commands.trail import verify_archive
+
+    count, problem = verify_archive(path, settings)
+    if as_json:
+        common.print_json({"ok": not problem, "rows": count, "problem": problem})
+    elif problem:
+        typer.echo(f"Broken after {count} rows: {problem}", err=True)
+    else:
+        typer.echo(f"{count} rows, whole.")
+    raise typer.Exit(common.FAILED if problem else common.OK)
+
+
+@app.command("retire")
+def audit_retire(
+    before: Annotated[
+        datetime | None, typer.Option(help="UTC; whole months before it. Else as site.yaml says.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would go.")] = False,
+    state: State = None,
+    config: Config = None,
+    as_json: AsJson = False,
+) -> None:
+    """Move months older than audit.retention_years from the database into an archive. Audited.
+
+    The archive is written and a bridge over the gap is signed first: `triage audit verify` still
+    proves the rest, and with --archive the file.
+    """
+    from triage.trail.retire import carry_out, planned
+
+    settings = common.load(state, config)
+    with common.opened(settings) as database:
+        actor, gone = getpass.getuser(), None
+        plan = planned(database, settings, _utc(before), actor=actor)
+        if plan is not None and not dry_run:
+            gone = carry_out(database, settings, plan, actor=actor)
+    told = {
+        "dry_run": dry_run, "rows": plan.rows if plan else 0,
+        "before": plan.before if plan else None, "seal": plan.seq if plan else None,
+        "archive": str(gone.archive) if gone else None,
+    }  # fmt: skip
+    if as_json:
+        common.print_json(told)
+    elif plan is None:
+        typer.echo("No row is that old.")
+    else:
+        where = f"are in {gone.archive}" if gone else "would go"
+        typer.echo(f"{plan.rows} rows before {plan.before:%Y-%m} {where}.")

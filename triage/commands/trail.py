@@ -1,10 +1,12 @@
 """What ``triage audit`` does: ask the trail, hand it on, and prove that nobody changed it."""
 
+import hashlib
 import json
 import os
 import sys
 import threading
 import time
+import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,7 +14,7 @@ from typing import Any, TextIO
 
 from sqlalchemy.orm import Session
 
-from db import audit, checkpoint
+from db import audit, checkpoint, retired
 from db.audit import Entry, Event
 from db.engine import Database
 from triage import log
@@ -104,14 +106,38 @@ def verify(database: Database, settings: Settings, *, actor: str) -> audit.Verdi
     Raises:
         ConfigError: the file of remembered heads was changed, or its key is another one.
     """
-    remembered = _remembered(settings)
+    remembered, bridges = _remembered(settings), _retired(settings)
     with database.begin() as session:
         _used(session, actor, {"verify": True})
     with database.begin() as session:
-        while audit.seal(session):
+        while audit.seal(session, everywhere=True):
             pass
     with database.reading() as session:
-        return audit.verify(session, remembered)
+        if (
+            session.get_bind().dialect.name == "postgresql"
+        ):  # one picture, whoever writes or retires
+            session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
+        return audit.verify(session, remembered, bridges)
+
+
+def verify_archive(path: Path, settings: Settings) -> tuple[int, str]:
+    """Prove an archive of retired rows; gives how many hold, and what is wrong behind them.
+
+    Raises:
+        ConfigError: the file is none, or the file of bridges was changed.
+    """
+    from triage.trail.retire import examine, read
+
+    signed = _retired(settings).archives.get(path.name)
+    try:
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        if signed is not None and signed != digest:
+            return 0, "it is not the file that was signed when its rows were retired"
+        return examine(read(path))
+    except (OSError, EOFError, zlib.error, ValueError, TypeError):
+        msg = f"{path} is no archive of the audit trail"
+        raise ConfigError(msg) from None
 
 
 def _say(name: str, failures: int) -> None:
@@ -152,6 +178,15 @@ def _remembered(settings: Settings) -> dict[int, str]:
         return {}
     try:
         return checkpoint.load(settings.checkpoints, site_key(settings.secrets, AUDIT_KEY))
+    except checkpoint.CheckpointError as why:
+        raise ConfigError(str(why)) from None
+
+
+def _retired(settings: Settings) -> retired.Retired:
+    if not settings.bridges.exists():
+        return retired.NOTHING
+    try:
+        return retired.load(settings.bridges, site_key(settings.secrets, AUDIT_KEY))
     except checkpoint.CheckpointError as why:
         raise ConfigError(str(why)) from None
 
