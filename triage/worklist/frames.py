@@ -96,6 +96,11 @@ class Frames:
         self._keep(wanted, made)
         return made
 
+    @property
+    def kept_bytes(self) -> int:
+        """Give how much is kept in memory."""
+        return self._bytes
+
     def close(self) -> None:
         """End the decoding child."""
         with self._decoding:
