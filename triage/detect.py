@@ -1,5 +1,6 @@
 """Detect: a prepared volume and a trained artifact become one Detection of a series."""
 
+import re
 from typing import TYPE_CHECKING, Final
 
 from triage.errors import Broken, NotEligible
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from models.artifact import Artifact
+    from models.calibrate import Place
     from models.contract import Anomaly, Volume
 
 ADULT_FROM_YEARS: Final = 18
@@ -28,6 +30,8 @@ BODY_PARTS: Final = {
 }
 """From the words of Body Part Examined and of descriptions to those the strata use."""
 BATCH_SLICES: Final = 32
+MAX_WORD: Final = 48
+"""Characters kept of what a header says of view, institution or device."""
 CLASSES: Final = {"organ": "organs", "modality": "modalities"}
 """By kind of look: the detector's parameter that lists the words."""
 
@@ -46,13 +50,34 @@ def strata(study: Study, series: Series) -> tuple[str, ...]:
     return (f"{pooled}/{band}", pooled)
 
 
+def place_of(series: Series, keys: tuple[str, ...]) -> "Place":
+    """Give where a series stands among the calibration's strata; ``keys`` are its ``strata``.
+
+    The site is the Institution Name, the scanner the Manufacturer and its model name: two devices
+    of one model are one scanner. What a header does not say is UNKNOWN, and a calibration that
+    knows scanners speaks about an unknown one only if it has seen such.
+    """
+    from models.calibrate import Place
+
+    views = sorted({view for view in series.view_position.split("\\") if view})
+    return Place(
+        base=keys,
+        narrower={
+            "view": _word(" ".join(views)),
+            "site": _word(series.institution_name),
+            "scanner": _word(f"{series.manufacturer} {series.manufacturer_model_name}"),
+        },
+    )
+
+
 def detect(
     volume: "Volume", series: Series, artifact: "Artifact", keys: tuple[str, ...], *, min_n: int
 ) -> Detection:
-    """Score every slice and take the strangest one's p-value for the series.
+    """Score every slice, and give the series the p-value of what they make together.
 
-    ``keys`` are calibration strata, most specific first; the first with ``min_n`` healthy
-    studies is used.
+    That is the strangest slice's score, unless the calibration was made otherwise. ``keys`` are
+    calibration strata, most specific first; the first with ``min_n`` healthy studies that has
+    seen this view, site and scanner is used, or a part of it by these.
 
     Raises:
         NotEligible: uncalibrated, when no stratum fits.
@@ -89,12 +114,14 @@ def _detection(
     keys: tuple[str, ...],
     min_n: int,
 ) -> Detection:
-    from models.calibrate import Uncalibrated
+    from models.calibrate import Rule, Uncalibrated, aggregate
 
     scores = anomaly.score_N.tolist()
     strangest = max(range(len(scores)), key=scores.__getitem__)
+    calibration = artifact.calibration
+    score = aggregate(scores, calibration.aggregation)
     try:
-        found = artifact.calibration.p_value(scores[strangest], keys, minimum=min_n)
+        found = calibration.p_value_at(score, place_of(series, keys), Rule(min_n))
     except Uncalibrated as why:
         raise NotEligible(code="uncalibrated", detail=str(why)) from None
     images = series.images
@@ -111,16 +138,22 @@ def _detection(
             n=found.n,
             fallback=found.fallback,
             sha256=artifact.calibration_sha256,
-            date=artifact.card.fingerprint.calibration_date,
+            date=calibration.date or artifact.card.fingerprint.calibration_date,
         ),
         series_instance_uid=series.series_instance_uid,
         sop_instance_uids=tuple(image.ref.sop_instance_uid for image in images),
         key_sop_instance_uid=images[volume.source_N[strangest]].ref.sop_instance_uid,
-        score=scores[strangest],
+        score=score,
         p_value=found.p,
         others={name: float(score_N[strangest]) for name, score_N in anomaly.others.items()},
         looks=_looks(anomaly, artifact, keys[-1]),
     )
+
+
+def _word(said: str) -> str:
+    """Give a header's words as a stratum's name has them: upper case, letters and digits."""
+    plain = " ".join(re.sub(r"[\W_]+", " ", said.upper()).split())
+    return plain[:MAX_WORD] or "UNKNOWN"
 
 
 def _body_part(study: Study, series: Series) -> str:

@@ -87,6 +87,7 @@ class Series:
     """Image Position (Patient) projected on the slice normal, sorted. PS3.3 C.7.6.2.1.1.
     Empty for projection images."""
     images: tuple[Image, ...]
+    institution_name: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,10 +7,11 @@ import torch
 from torch import Tensor
 
 from models.artifact import Artifact
-from models.calibrate import calibrate
+from models.calibrate import Rule, calibrate
 from models.contract import Anomaly, Batch, Detector, Loss, Volume
+from models.healthy import Healthy, calibrate_studies
 from tests.models.cards import card
-from triage.detect import detect, strata
+from triage.detect import detect, place_of, strata
 from triage.errors import Broken, NotEligible
 from triage.study import Image, InstanceRef, Patient, Series, Study, StudyRef
 
@@ -162,7 +163,54 @@ def _volume(levels: list[float], source: tuple[int, ...] | None = None) -> Volum
     return Volume(voxels, source or tuple(range(len(levels))), None)
 
 
+class TestPlace:
+    def test_view_site_and_scanner_come_from_the_header(self) -> None:
+        series = _series(
+            view_position="PA\\AP",
+            institution_name="St. Mary's",
+            manufacturer="Acme",
+            manufacturer_model_name="X-Ray/7=b",
+            station_name="ROOM 2",
+        )
+        assert place_of(series, ("DX/CHEST",)).narrower == {
+            "view": "AP PA",
+            "site": "ST MARY S",
+            "scanner": "ACME X RAY 7 B",
+        }
+
+    def test_what_the_header_does_not_say_is_unknown(self) -> None:
+        place = place_of(_series(view_position=""), ("DX/CHEST",))
+        assert set(place.narrower.values()) == {"UNKNOWN"}
+
+
 class TestDetect:
+    def test_a_scanner_that_the_calibration_never_saw_is_uncalibrated(self) -> None:
+        known = _series(manufacturer="Acme", manufacturer_model_name="One")
+        rule = Rule(minimum=50)
+        place = place_of(known, ("DX/CHEST",))
+        found = [Healthy(str(at), "1", at / 100, place) for at in range(99)]
+        artifact = replace(_artifact(), calibration=calibrate_studies(found, rule))
+        said = detect(_volume([0.5]), known, artifact, ("DX/CHEST",), min_n=50)
+        assert (said.calibration.stratum, said.calibration.n) == ("DX/CHEST/view=PA", 99)
+        with pytest.raises(NotEligible) as why:
+            detect(_volume([0.5]), _series(manufacturer="Other"), artifact, ("DX/CHEST",), min_n=50)
+        assert why.value.reason.code == "uncalibrated"
+        assert "scanner" in why.value.reason.sentence
+        assert "Other" not in why.value.reason.sentence
+
+    def test_several_slices_speak_where_the_calibration_says_so(self) -> None:
+        artifact = _artifact()
+        together = artifact.calibration.model_copy(update={"aggregation": "top3"})
+        found = detect(
+            _volume([0.1, 0.9, 0.5, 0.4]),
+            _series(4),
+            replace(artifact, calibration=together),
+            ("DX/CHEST",),
+            min_n=50,
+        )
+        assert found.score == pytest.approx(0.6)
+        assert found.key_sop_instance_uid == "1.2.1"
+
     def test_the_strangest_slice_speaks_for_the_series(self) -> None:
         series = _series(images=3)
         found = detect(_volume([0.1, 0.9, 0.5]), series, _artifact(), ("DX/CHEST",), min_n=50)

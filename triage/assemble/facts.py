@@ -47,6 +47,7 @@ class SeriesFacts:
     manufacturer_model_name: str
     station_name: str
     frame_of_reference_uid: str
+    institution_name: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +103,7 @@ def _series(header: Dataset) -> SeriesFacts:
         manufacturer_model_name=text(header, "ManufacturerModelName"),
         station_name=text(header, "StationName"),
         frame_of_reference_uid=text(header, "FrameOfReferenceUID"),
+        institution_name=text(header, "InstitutionName"),
     )
 
 

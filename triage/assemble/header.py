@@ -37,6 +37,7 @@ UNREADABLE: Final = (
 WANTED: Final = (
     *("SpecificCharacterSet", "ImageType", "SOPClassUID", "SOPInstanceUID"),
     *("StudyDate", "StudyTime", "AccessionNumber", "Modality", "Manufacturer"),
+    "InstitutionName",
     *("ReferringPhysicianName", "StationName", "StudyDescription", "SeriesDescription"),
     *("ManufacturerModelName", "AnatomicRegionSequence", "PatientName", "PatientID"),
     *("IssuerOfPatientID", "PatientBirthDate", "PatientSex", "PatientAge"),

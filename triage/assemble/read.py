@@ -131,6 +131,7 @@ def _series(members: Sequence[Instance]) -> Series:
         frame_of_reference_uid=facts.frame_of_reference_uid,
         slice_positions_mm=tuple(sorted(mm for each in places or () for mm in each)),
         images=images,
+        institution_name=facts.institution_name,
     )
 
 
