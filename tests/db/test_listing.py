@@ -13,12 +13,14 @@ from sqlalchemy import delete
 from db.base import Base
 from db.engine import Database, connect
 from db.listing import WORKING, Clock, Cursor, Listing, Order, Worklist
+from db.narrow import Choices, Filters, choices
 from db.states import StudyState
 from db.tables import StudyRow
 
 NOW = datetime(2026, 11, 21, 9, 0, tzinfo=UTC)
 CLOCK = Clock(NOW, promote_after=timedelta(hours=4), overdue_after=timedelta(minutes=15))
-OUTCOMES = [one.value for one in Listing if one not in {Listing.ALL, Listing.OVERDUE}]
+NO_OUTCOMES = {Listing.ALL, Listing.OVERDUE, Listing.UNREAD, Listing.MINE}
+OUTCOMES = [one.value for one in Listing if one not in NO_OUTCOMES]
 STUDIES = st.lists(
     st.fixed_dictionaries(
         {
@@ -28,6 +30,10 @@ STUDIES = st.lists(
             "state": st.sampled_from(list(StudyState)),
             "rank": st.none() | st.floats(0, 1).map(lambda one: round(one, 2)),
             "score": st.none() | st.floats(allow_nan=False),
+            "opened_at": st.none() | st.just(NOW),
+            "modality": st.sampled_from(["", "CT", "DX"]),
+            "body_part": st.sampled_from(["CHEST", "HEAD"]),
+            "source_ae_title": st.sampled_from(["ROOM_1", "ROOM_2"]),
         }
     ),
     max_size=40,
@@ -84,6 +90,8 @@ def expected(studies: list[StudyRow], worklist: Worklist) -> list[StudyRow]:
 def belongs(study: StudyRow, listing: Listing) -> bool:
     if listing == Listing.OVERDUE:
         return study.state in WORKING and study.last_instance_at <= NOW - CLOCK.overdue_after
+    if listing in {Listing.UNREAD, Listing.MINE}:  # nobody has claimed anything here
+        return listing == Listing.UNREAD and study.opened_at is None
     return listing == Listing.ALL or study.outcome == listing
 
 
@@ -112,6 +120,45 @@ def test_pages_give_every_study_of_the_list_once_and_in_order(
     added = fill(tables, studies)
     worklist = Worklist(listing, order, CLOCK)
     assert numbers(read(tables, worklist, limit)) == numbers(expected(added, worklist))
+
+
+@given(
+    studies=STUDIES,
+    listing=st.sampled_from(Listing),
+    filters=st.builds(
+        Filters,
+        modality=st.sampled_from(["", "CT", "DX", "MR"]),
+        body_part=st.sampled_from(["", "CHEST"]),
+        site=st.sampled_from(["", "ROOM_2"]),
+        since=st.none() | st.integers(0, 600).map(lambda one: NOW - timedelta(minutes=one)),
+        until=st.none() | st.integers(0, 600).map(lambda one: NOW - timedelta(minutes=one)),
+    ),
+)
+@effort(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_filters_leave_what_meets_all_of_them_and_its_order(
+    tables: Database, studies: list[dict[str, Any]], listing: Listing, filters: Filters
+) -> None:
+    added = fill(tables, studies)
+    worklist = Worklist(listing, Order.PRIORITY, CLOCK, filters)
+    left = [one for one in expected(added, worklist) if meets(one, filters)]
+    assert numbers(read(tables, worklist, 7)) == numbers(left)
+
+
+def meets(study: StudyRow, filters: Filters) -> bool:
+    return (
+        filters.modality in {"", study.modality}
+        and filters.body_part in {"", study.body_part}
+        and filters.site in {"", study.source_ae_title}
+        and (filters.since is None or study.received_at >= filters.since)
+        and (filters.until is None or study.received_at < filters.until)
+    )
+
+
+def test_the_choices_of_the_filters_are_what_there_is(tables: Database) -> None:
+    fill(tables, [study(1) | {"modality": one} for one in ("MR", "", "CT", "MR")])
+    with tables.reading() as session:
+        found = choices(session)
+    assert found == Choices(("CT", "MR"), (), ())
 
 
 @pytest.mark.parametrize("order", Order)

@@ -1,12 +1,8 @@
-from datetime import timedelta
-
 import pytest
 from sqlalchemy.exc import InvalidRequestError
 
 from db import queries
 from db.engine import Database, now
-from db.listing import Clock, Listing
-from db.states import StudyState
 from db.tables import QuarantineRow
 from tests.triage.worklist.builders import (
     SHA,
@@ -18,45 +14,6 @@ from tests.triage.worklist.builders import (
     add_warning,
     detection,
 )
-
-
-def clock(database: Database) -> Clock:
-    with database.reading() as session:
-        return Clock(now(session), timedelta(hours=4), timedelta(minutes=15))
-
-
-def test_every_list_is_counted(sqlite_database: Database) -> None:
-    with sqlite_database.begin() as session:
-        for outcome in ("prioritised", "not prioritised", "not prioritised", "held", "failed"):
-            add_study(session, outcome)
-        add_study(session, "pending", minutes=60, state=StudyState.READY)
-        add_study(session, "pending", minutes=1, state=StudyState.READY)
-        found = queries.counts(session, clock(sqlite_database))
-    assert found == {
-        Listing.ALL: 7, Listing.PRIORITISED: 1, Listing.NOT_PRIORITISED: 2, Listing.PENDING: 2,
-        Listing.NOT_ANALYSED: 0, Listing.HELD: 1, Listing.FAILED: 1, Listing.OVERDUE: 1,
-    }  # fmt: skip
-
-
-@pytest.mark.parametrize(
-    ("text", "found"),
-    [("doe", 1), ("P77", 1), ("ACC%", 1), ("%", 1), ("_", 0), ("nobody", 0)],
-)
-def test_a_search_looks_at_name_id_and_accession_and_knows_no_wildcards(
-    database: Database, text: str, found: int
-) -> None:
-    with database.begin() as session:
-        add_study(session, patient_name="DOE^JANE", patient_id="P778", accession_number="ACC%1")
-        assert len(queries.search(session, text, limit=5)) == found
-
-
-def test_a_search_gives_the_latest_first_and_not_more_than_asked(
-    sqlite_database: Database,
-) -> None:
-    with sqlite_database.begin() as session:
-        ids = [add_study(session, patient_name="DOE").id for _ in range(4)]
-        found = queries.search(session, "doe", limit=3)
-    assert [one.id for one in found] == ids[:0:-1]
 
 
 def test_reports_are_those_of_the_current_generation_without_their_bytes(

@@ -48,6 +48,11 @@ class Context:
         return f"{self._prefix}triage-form"
 
     @property
+    def half_cookie(self) -> str:
+        """Give the name of the cookie of a sign-in between its two steps."""
+        return f"{self._prefix}triage-half"
+
+    @property
     def _prefix(self) -> str:
         return "__Host-" if self.settings.site.web.secure_cookies else ""
 
@@ -72,6 +77,7 @@ def build(settings: Settings, database: Database) -> Context:
     templates.globals.update(
         disclaimer=DISCLAIMER,
         may=access.may,
+        theme=theme.THEMES[0],
         research=RESEARCH if settings.site.intended_use.mode == "research" else "",
     )
     templates.filters.update(words.FILTERS)

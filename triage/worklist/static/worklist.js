@@ -30,8 +30,8 @@ function hours(ms) {
 }
 
 document.addEventListener("triage:tick", (event) => {
-  for (const turn of document.querySelectorAll("[data-turn]")) {
-    const spent = event.detail - Date.parse(turn.dataset.turn);
+  for (const turn of document.querySelectorAll("[data-limit]")) {
+    const spent = event.detail - Date.parse(turn.parentElement.querySelector("time").dateTime);
     const limit = Number(turn.dataset.limit) * 1000;
     const key = spent > limit ? "late" : spent >= NEARLY * limit ? "soon" : "within";
     write(turn, `${hours(spent)} / ${hours(limit)}`);
@@ -127,12 +127,12 @@ function patch(fragment) {
   }
 }
 
-// The link that is in the tab order stays so through a swap.
-function keepPlace(fragment) {
-  const here = document.querySelector('#rows a.open[tabindex="0"], #rows a.open:not([tabindex])');
-  const same = here && fragment.querySelector(`#${here.closest("tr").id} a.open`);
-  if (!same) return;
-  for (const one of fragment.querySelectorAll("#rows a.open")) one.tabIndex = one === same ? 0 : -1;
+// One link is in the tab order, and stays so through a swap: the one last used, or the first.
+function rove(part) {
+  const here = rows()?.querySelector('a.open[tabindex="0"]')?.closest("tr").id;
+  const all = [...part.querySelectorAll("#rows a.open")];
+  const one = all.find((link) => link.closest("tr").id === here) ?? all[0];
+  for (const link of all) link.tabIndex = link === one ? 0 : -1;
 }
 
 document.addEventListener("htmx:before:swap", (event) => {
@@ -141,7 +141,7 @@ document.addEventListener("htmx:before:swap", (event) => {
   if (!fresh || !rows()) return;
   lastFresh = Date.now();
   trouble("");
-  keepPlace(fragment);
+  rove(fragment);
   const [before, after] = [ids(rows()), ids(fresh)];
   const moved = after.filter((id, n) => before[n] !== id);
   const added = after.filter((id) => !before.includes(id)).length;
@@ -245,4 +245,5 @@ filters?.addEventListener("formdata", (event) => {
   for (const [key, value] of [...event.formData]) if (!value) event.formData.delete(key);
 });
 
+rove(document);
 listen();
