@@ -50,8 +50,10 @@ def ingest(settings: Settings) -> None:
 def web(settings: Settings, port: int | None) -> None:
     """Serve the worklist until SIGTERM."""
     from triage.worklist.app import serve
+    from triage.worklist.start import check_secrets
 
     harden()
     log.configure("web", as_json=not sys.stderr.isatty())
+    check_secrets(settings)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     serve(settings, port=port)

@@ -23,7 +23,6 @@ from triage.worklist import (
     dicomweb,
     doubts,
     export,
-    factor,
     feedback,
     guard,
     health,
@@ -60,8 +59,6 @@ MAX_CONNECTIONS = 256
 def create_app(settings: Settings) -> FastAPI:
     """Make the application. It opens the database; pixels are decoded in a child of its own."""
     database = connect(settings.database_url)
-    with database.reading() as session:
-        factor.check_key(settings, session)
     previews = Previews(settings.site.decode)
     here = context.build(settings, database)
     reading = dicomweb.reading(here)
@@ -107,7 +104,7 @@ def _route(app: FastAPI) -> None:
         app.include_router(part.router)
     for part in (health, signin, images, api, feedback, deliveries, doubts, pages, paper, waiting):
         app.include_router(part.router)
-    for part in (viewing, showing, heat):
+    for part in (account, viewing, showing, heat):
         app.include_router(part.router)
 
 

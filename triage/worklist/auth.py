@@ -5,6 +5,7 @@ There is no default account and no default password. Every effect is audited in 
 
 import os
 import secrets
+from collections.abc import Collection
 from pathlib import Path
 from typing import Final
 
@@ -17,8 +18,9 @@ from db.tables import UserRow
 from triage.errors import TriageError
 from triage.settings import Settings
 from triage.worklist import passwords
+from triage.worklist.access import PEOPLE, Role
 
-ADMIN: Final = "admin"
+ADMIN: Final = Role.ADMIN
 TOKEN_BYTES: Final = 32
 MIN_PASSWORD: Final = 12
 MAX_NAME: Final = 64
@@ -31,19 +33,33 @@ class NotAccepted(TriageError):
 def create_user(
     session: Session, name: str, password: str, role: str, *, actor: str = "console"
 ) -> UserRow:
-    """Make an account, audited, in the caller's transaction.
+    """Make an account, audited, in the caller's transaction; ``role`` holds one or several.
 
     Raises:
-        NotAccepted: the name is taken or malformed, or the password is too short or too long.
+        NotAccepted: the name is taken or malformed, the password is too short or too long, or
+            there is no such role.
     """
-    name = name.strip()
-    _check(name, password)
+    name, role = name.strip(), checked(role.split())
+    check(name, password)
+    digest = passwords.digest(password)
+    return _keep(session, name, digest, role, actor)
+
+
+def create_foreign(session: Session, name: str, role: str, *, actor: str) -> UserRow:
+    """Make an account that has no password here: nobody signs in to it with one.
+
+    Raises:
+        NotAccepted: the name is taken or malformed, or there is no such role.
+    """
+    check_name(name)
+    return _keep(session, name, "", checked(role.split()), actor)
+
+
+def _keep(session: Session, name: str, digest: str, role: str, actor: str) -> UserRow:
     if session.scalar(select(UserRow.id).where(UserRow.name == name)) is not None:
         msg = "There is already an account with this name."
         raise NotAccepted(msg)
-    user = UserRow(
-        name=name, password_hash=passwords.digest(password), role=role, created_at=now(session)
-    )
+    user = UserRow(name=name, password_hash=digest, role=role, created_at=now(session))
     session.add(user)
     session.flush()
     entry = Entry(
@@ -90,8 +106,11 @@ def opens_setup(settings: Settings, session: Session, token: str) -> bool:
     return bool(expected) and secrets.compare_digest(expected.encode(), token.encode())
 
 
-def set_up(settings: Settings, session: Session, token: str, name: str, password: str) -> UserRow:
-    """Use the token up and make the first administrator.
+def set_up(
+    settings: Settings, session: Session, token: str, name: str, password: str, *,
+    reads: bool = False,
+) -> UserRow:  # fmt: skip
+    """Use the token up and make the first administrator, who ``reads`` studies too, or not.
 
     Raises:
         NotAccepted: the token is not the one, or name or password are refused.
@@ -99,7 +118,8 @@ def set_up(settings: Settings, session: Session, token: str, name: str, password
     if not opens_setup(settings, session, token):
         msg = "This link was used already, or is not the one on the console."
         raise NotAccepted(msg)
-    user = create_user(session, name, password, ADMIN, actor="setup")
+    role = f"{ADMIN} {Role.RADIOLOGIST}" if reads else ADMIN
+    user = create_user(session, name, password, role, actor="setup")
     try:
         _token_path(settings).unlink()  # of two that come at once, one finds it gone
     except FileNotFoundError:
@@ -108,10 +128,40 @@ def set_up(settings: Settings, session: Session, token: str, name: str, password
     return user
 
 
-def _check(name: str, password: str) -> None:
+def checked(roles: Collection[str]) -> str:
+    """Give the text that keeps roles, in one order.
+
+    Raises:
+        NotAccepted: there is none, one is unknown or a program's, or an admin would audit himself.
+    """
+    unknown = set(roles) - PEOPLE
+    if unknown or not roles:
+        msg = f"The roles of people are {', '.join(sorted(PEOPLE))}; an account has one or more."
+        raise NotAccepted(msg)
+    if {Role.ADMIN, Role.AUDITOR} <= set(roles):
+        msg = "Whoever audits the admins is none of them: make two accounts."
+        raise NotAccepted(msg)
+    return " ".join(sorted(set(roles)))
+
+
+def check_name(name: str) -> None:
+    """Refuse a name that cannot be shown.
+
+    Raises:
+        NotAccepted: it is empty, too long, or holds what does not print.
+    """
     if not 1 <= len(name) <= MAX_NAME or not name.isprintable():
         msg = f"A name has 1 to {MAX_NAME} printable characters."
         raise NotAccepted(msg)
+
+
+def check(name: str, password: str) -> None:
+    """Refuse a name or a password that no account may have.
+
+    Raises:
+        NotAccepted: with what to type instead.
+    """
+    check_name(name)
     if not MIN_PASSWORD <= len(password) <= passwords.MAX_PASSWORD:
         msg = f"A password has {MIN_PASSWORD} to {passwords.MAX_PASSWORD} characters."
         raise NotAccepted(msg)

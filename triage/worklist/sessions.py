@@ -7,23 +7,36 @@ import hashlib
 import secrets
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Final
+from typing import Final, Literal
 
 from sqlalchemy import delete, or_, select
 from sqlalchemy.orm import Session
 
+from db.accounts import HalfwayRow
 from db.audit import MINOR, SUCCESS, Entry, Event, record
 from db.engine import Database, now
 from db.tables import SessionRow, UserRow
 from triage.settings import Web
 from triage.worklist import passwords
+from triage.worklist.factor import accepts, has
 
 TOKEN_BYTES: Final = 32
 FREE_FAILURES: Final = 3
 """Wrong passwords before each further one costs time."""
 LOCK_AFTER: Final = 10
 LOCK: Final = timedelta(minutes=15)
+HALFWAY: Final = timedelta(minutes=5)
+"""For the second step of a sign-in."""
 UNKNOWN: Final = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Passed:
+    """What a right password opens."""
+
+    token: str
+    """Of the session; with ``needs`` "code" of the sign-in that goes on."""
+    needs: Literal["", "code", "enrolment"] = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +57,8 @@ class Viewer:
         return frozenset(self.role.split())
 
 
-def sign_in(database: Database, web: Web, name: str, password: str, address: str) -> str | None:
-    """Check a password and open a session; gives the session's token, or None.
+def sign_in(database: Database, web: Web, name: str, password: str, address: str) -> Passed | None:
+    """Check a password; gives what it opens: a session, or the question for a code. None refuses.
 
     An unknown name, a wrong password and a locked account cost the same time and look the same.
     """
@@ -53,18 +66,84 @@ def sign_in(database: Database, web: Web, name: str, password: str, address: str
         user = session.scalar(select(UserRow).where(UserRow.name == name.strip()))
     right, renewed = passwords.verify(password, user.password_hash if user else None)
     with database.begin() as session:
-        user = user and session.scalar(
-            select(UserRow).where(UserRow.id == user.id).with_for_update()
-        )
-        if user is None or not _admit(session, user, right=right, address=address):
-            _audit(session, "login.refused", user, address=address, outcome=MINOR)
+        user = user and locked(session, user.id)
+        if user is None or not admit(session, user, right=right, address=address):
+            refused(session, user, address)
             return None
-        user.failed_logins, user.locked_until = 0, None
         user.password_hash = renewed or user.password_hash
-        _forget_expired(session, web)
-        token = open_session(session, user)
-        _audit(session, "login", user, address=address)
-        return token
+        return passed(session, web, user, address)
+
+
+def passed(
+    session: Session, web: Web, user: UserRow, address: str, *, strong: bool = False
+) -> Passed:
+    """Give what the first step opens to a user whose identity is established by it.
+
+    ``strong`` says that whoever established it asked for two factors already.
+    """
+    if not strong and has(session, user.id):
+        return Passed(halfway(session, HalfwayRow(user_id=user.id)), "code")
+    if not strong and not set(web.accounts.second_factor_for).isdisjoint(user.role.split()):
+        refused(session, user, address)
+        return Passed("", "enrolment")
+    return Passed(enter(session, web, user, address))
+
+
+def enter(session: Session, web: Web, user: UserRow, address: str) -> str:
+    """Open the session at the end of every way in, audited; gives its token."""
+    user.failed_logins, user.locked_until = 0, None
+    _forget_expired(session, web)
+    token = open_session(session, user)
+    _audit(session, "login", user, address=address)
+    return token
+
+
+def halfway(session: Session, row: HalfwayRow) -> str:
+    """Keep a sign-in that is between two steps; gives the token that goes on with it."""
+    token, at = secrets.token_urlsafe(TOKEN_BYTES), now(session)
+    session.execute(delete(HalfwayRow).where(HalfwayRow.created_at < at - HALFWAY))
+    row.token_sha256, row.created_at = _digest(token), at
+    session.add(row)
+    return token
+
+
+def waiting(session: Session, token: str) -> HalfwayRow | None:
+    """Give the sign-in that a token goes on with; None once its time is over."""
+    row = session.get(HalfwayRow, _digest(token)) if token else None
+    return row if row is not None and now(session) - row.created_at <= HALFWAY else None
+
+
+def second_step(
+    database: Database, web: Web, site_key: bytes, token: str, code: str, address: str
+) -> str | None:
+    """Check a code after the password; gives the session's token, or None.
+
+    Wrong codes count like wrong passwords, and lock the account like them.
+    """
+    with database.begin() as session:
+        row = waiting(session, token)
+        user = locked(session, row.user_id) if row is not None and row.user_id else None
+        if row is None or user is None:
+            return None
+        right = accepts(session, site_key, user, code)
+        if not admit(session, user, right=right, address=address):
+            refused(session, user, address)
+            return None
+        session.delete(row)
+        return enter(session, web, user, address)
+
+
+def locked(session: Session, user_id: int) -> UserRow | None:
+    """Give an account as it is now, locked against changes by others."""
+    return session.scalar(
+        select(UserRow).where(UserRow.id == user_id).with_for_update()
+        .execution_options(populate_existing=True)
+    )  # fmt: skip
+
+
+def refused(session: Session, user: UserRow | None, address: str) -> None:
+    """Note a sign-in that came to nothing."""
+    _audit(session, "login.refused", user, address=address, outcome=MINOR)
 
 
 def open_session(session: Session, user: UserRow) -> str:
@@ -112,7 +191,8 @@ def sign_out(session: Session, viewer: Viewer, address: str) -> None:
     _audit(session, "logout", session.get(UserRow, viewer.user_id), address=address)
 
 
-def _admit(session: Session, user: UserRow, *, right: bool, address: str) -> bool:
+def admit(session: Session, user: UserRow, *, right: bool, address: str) -> bool:
+    """Count a wrong word, and tell whether a right one opens: not while locked or disabled."""
     at = now(session)
     if not right:
         user.failed_logins += 1

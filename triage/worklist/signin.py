@@ -1,4 +1,4 @@
-"""Sign in, sign out, and the first administrator."""
+"""Sign in by password and code, sign out, and the first administrator."""
 
 import re
 import secrets
@@ -10,22 +10,32 @@ from typing import Annotated, Final
 from fastapi import APIRouter, Form, Request
 from fastapi.responses import RedirectResponse, Response
 
-from triage.worklist import auth, context, sessions
+from triage.worklist import auth, context, factor, sessions
 from triage.worklist.auth import NotAccepted
 
 router = APIRouter()
 HOME: Final = "/studies"
+MAX_CODE: Final = 64
 INNER: Final = re.compile(r"/studies(/\d{1,18})?")
 WRONG: Final = (
     "Name or password is wrong, or the account is locked for a while after too many attempts."
 )
+WRONG_CODE: Final = (
+    "The code is wrong or was used already, or the account is locked for a while. "
+    "Wait for the next code, or sign in anew."
+)
+ENROL: Final = (
+    "This account needs a second factor. Ask whoever runs this installation for: triage user factor"
+)
+STALE: Final = "The form was out of date. Please sign in again."
+FLOODED: Final = "Too many attempts. Wait five minutes."
 Text = Annotated[str, Form()]
 
 
 class Throttle:
     """Counts refusals per address: a flood is answered before a password is checked."""
 
-    limit: Final = 30
+    limit: Final = 15
     window_s: Final = 300.0
     addresses: Final = 4096
 
@@ -66,19 +76,56 @@ def login(
 ) -> Response:
     """Open a session, under a new token."""
     here, address = context.of(request), context.address(request)
-    expected = request.cookies.get(here.form_cookie, "")
-    if not expected or not secrets.compare_digest(expected.encode(), form_token.encode()):
-        return _form(request, target, "The form was out of date. Please sign in again.", 403)
+    if not _is_ours(request, form_token):
+        return _form(request, target, STALE, 403)
     throttle: Throttle = request.app.state.throttle
     if throttle.refuses(address):
-        return _form(request, target, "Too many attempts. Wait five minutes.", 429)
-    token = sessions.sign_in(here.database, here.settings.site.web, name, password, address)
-    if token is None:
+        return _form(request, target, FLOODED, 429)
+    passed = sessions.sign_in(here.database, here.settings.site.web, name, password, address)
+    if passed is None:
         throttle.note(address)
         return _form(request, target, WRONG, 401)
+    return go_on(request, passed, target)
+
+
+@router.post("/login/code")
+def code(request: Request, code: Text = "", form_token: Text = "", target: Text = HOME) -> Response:
+    """Open a session for whoever showed a password, and now a code."""
+    here, address = context.of(request), context.address(request)
+    if not _is_ours(request, form_token):
+        return _form(request, target, STALE, 403)
+    throttle: Throttle = request.app.state.throttle
+    if throttle.refuses(address):
+        return _form(request, target, FLOODED, 429)
+    half = request.cookies.get(here.half_cookie, "")
+    key = factor.key(here.settings)
+    token = sessions.second_step(
+        here.database, here.settings.site.web, key, half, code[:MAX_CODE], address
+    )
+    if token is None:
+        throttle.note(address)
+        return _form(request, target, WRONG_CODE, 401, template="code.html")
+    return enter(request, token, target)
+
+
+def go_on(request: Request, passed: sessions.Passed, target: str) -> Response:
+    """Answer a first step that was right: with a session, or with the next step."""
+    if passed.needs == "enrolment":
+        return _form(request, target, ENROL, 401)
+    if passed.needs == "code":
+        answer = _form(request, target, status=401, template="code.html")
+        set_cookie(request, answer, context.of(request).half_cookie, passed.token)
+        return answer
+    return enter(request, passed.token, target)
+
+
+def enter(request: Request, token: str, target: str) -> Response:
+    """Lead into the pages with the session's cookie."""
+    here = context.of(request)
     answer = RedirectResponse(_inner(target), 303)
     set_cookie(request, answer, here.session_cookie, token)
-    answer.delete_cookie(here.form_cookie, path="/")
+    for name in (here.form_cookie, here.half_cookie):
+        answer.delete_cookie(name, path="/", secure=here.settings.site.web.secure_cookies)
     return answer
 
 
@@ -115,15 +162,16 @@ def setup_page(request: Request, token: str = "") -> Response:
 
 @router.post("/setup")
 def setup(
-    request: Request, token: Text = "", name: Text = "", password: Text = "", again: Text = ""
-) -> Response:
+    request: Request, token: Text = "", name: Text = "", password: Text = "", again: Text = "",
+    reads: Text = "",
+) -> Response:  # fmt: skip
     """Make the first administrator and use the token up."""
     here = context.of(request)
     problem = "" if password == again else "The two passwords differ."
     if not problem:
         try:
             with here.database.begin() as session:
-                auth.set_up(here.settings, session, token, name, password)
+                auth.set_up(here.settings, session, token, name, password, reads=reads == "yes")
         except NotAccepted as why:
             problem = str(why)
     if not problem:
@@ -138,11 +186,28 @@ def set_cookie(request: Request, answer: Response, name: str, value: str) -> Non
     answer.set_cookie(name, value, path="/", secure=secure, httponly=True, samesite="lax")
 
 
-def _form(request: Request, target: str, problem: str = "", status: int = 200) -> Response:
-    """Show the sign-in form with a token that its cookie must match."""
+def refused(request: Request, problem: str, status: int = 401) -> Response:
+    """Show the sign-in form again, and why."""
+    return _form(request, HOME, problem, status)
+
+
+def _is_ours(request: Request, form_token: str) -> bool:
+    expected = request.cookies.get(context.of(request).form_cookie, "")
+    return bool(expected) and secrets.compare_digest(expected.encode(), form_token.encode())
+
+
+def _form(
+    request: Request, target: str, problem: str = "", status: int = 200, *,
+    template: str = "login.html",
+) -> Response:  # fmt: skip
+    """Show a form of the way in, with a token that its cookie must match."""
     token = secrets.token_urlsafe()
-    values = {"form_token": token, "problem": problem, "target": _inner(target)}
-    answer = context.page(request, "login.html", values, status=status)
+    oidc = context.of(request).settings.site.web.accounts.oidc
+    values = {
+        "form_token": token, "problem": problem, "target": _inner(target),
+        "issuer": oidc.label if oidc else "",
+    }  # fmt: skip
+    answer = context.page(request, template, values, status=status)
     set_cookie(request, answer, context.of(request).form_cookie, token)
     return answer
 

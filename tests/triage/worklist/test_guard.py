@@ -17,9 +17,23 @@ ROUTES = {
     ("GET", "/studies"): 303,
     ("GET", "/studies/rows"): 303,
     ("POST", "/studies/search"): 401,
+    ("GET", "/studies/stream"): 303,
+    ("GET", "/studies/next"): 303,
+    ("POST", "/studies/export"): 401,
+    ("POST", "/studies/saved"): 401,
+    ("POST", "/studies/saved/{saved_id}/remove"): 401,
+    ("POST", "/studies/{study_id}/claim"): 401,
+    ("POST", "/studies/{study_id}/release"): 401,
     ("GET", "/studies/{study_id}"): 303,
     ("GET", "/studies/{study_id}/evidence"): 303,
     ("GET", "/studies/{study_id}/preview.png"): 401,
+    ("GET", "/studies/{study_id}/view"): 303,
+    ("GET", "/studies/{study_id}/view/next"): 303,
+    ("GET", "/studies/{study_id}/view/series"): 303,
+    ("GET", "/studies/{study_id}/view/frames/{sop}/{frame}"): 303,
+    ("GET", "/studies/{study_id}/view/heat/{sop}/{frame}"): 303,
+    ("GET", "/studies/{study_id}/view/priors/{prior_id}/series"): 303,
+    ("GET", "/studies/{study_id}/view/priors/{prior_id}/frames/{sop}/{frame}"): 303,
     ("POST", "/studies/{study_id}/feedback"): 401,
     ("POST", "/studies/{study_id}/feedback/undo"): 401,
     ("POST", "/studies/{study_id}/withdraw"): 401,
@@ -29,9 +43,28 @@ ROUTES = {
     ("POST", "/conflicts/{conflict_id}/resolve"): 401,
     ("GET", "/quarantine"): 303,
     ("GET", "/waiting"): 303,
+    ("GET", "/admin"): 303,
+    ("GET", "/admin/failures"): 303,
+    ("POST", "/admin/failures/retry"): 401,
+    ("POST", "/admin/failures/{study_id}/retry"): 401,
+    ("GET", "/admin/destinations"): 303,
+    ("POST", "/admin/destinations/resend"): 401,
+    ("GET", "/admin/detectors"): 303,
+    ("GET", "/admin/users"): 303,
+    ("POST", "/admin/users"): 401,
+    ("POST", "/admin/users/roles"): 401,
+    ("POST", "/admin/users/access"): 401,
+    ("GET", "/admin/health"): 303,
+    ("POST", "/admin/health"): 401,
     ("GET", "/api/studies"): 401,
     ("POST", "/logout"): 401,
     ("POST", "/session/active"): 401,
+    ("GET", "/account"): 303,
+    ("POST", "/account/password"): 401,
+    ("POST", "/account/factor"): 401,
+    ("POST", "/account/factor/confirm"): 401,
+    ("POST", "/account/factor/remove"): 401,
+    ("POST", "/login/code"): 403,
     ("GET", "/login"): 200,
     ("POST", "/login"): 403,
     ("GET", "/setup"): 403,
@@ -66,9 +99,9 @@ def test_nobody_is_answered_what_the_table_says(
         assert answer.headers["location"].startswith("/login")
 
 
-def test_only_four_places_are_public() -> None:
+def test_only_the_ways_in_and_health_are_public() -> None:
     public = {path for (_, path), roles in TABLE.items() if ANONYMOUS in roles}
-    assert sorted(public) == ["/healthz", "/login", "/readyz", "/setup"]
+    assert sorted(public) == ["/healthz", "/login", "/login/code", "/readyz", "/setup"]
 
 
 def test_a_timer_without_a_session_is_told_401_and_not_sent_a_form(anonymous: Client) -> None:

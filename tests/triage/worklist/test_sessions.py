@@ -15,7 +15,7 @@ WRONG = "not the password"
 WEB = Web()
 
 
-def attempts(rows: Database, count: int, password: str = WRONG) -> list[str | None]:
+def attempts(rows: Database, count: int, password: str = WRONG) -> list[sessions.Passed | None]:
     return [sessions.sign_in(rows, WEB, NAME, password, "10.0.0.7") for _ in range(count)]
 
 
@@ -37,10 +37,10 @@ def age(rows: Database, **by: timedelta) -> None:
 @pytest.mark.usefixtures("app")
 class TestSigningIn:
     def test_the_right_password_opens_a_session_and_is_audited(self, rows: Database) -> None:
-        token = sessions.sign_in(rows, WEB, NAME, PASSWORD, "10.0.0.7")
-        assert token is not None
+        opened = sessions.sign_in(rows, WEB, NAME, PASSWORD, "10.0.0.7")
+        assert opened is not None
         with rows.reading() as session:
-            who = sessions.find(session, WEB, token)
+            who = sessions.find(session, WEB, opened.token)
         assert who is not None
         assert (who.name, who.role) == (NAME, ROLES)
         (entry,) = audited(rows, "login")
@@ -49,8 +49,9 @@ class TestSigningIn:
         )  # fmt: skip
 
     def test_the_token_is_kept_only_as_its_hash(self, rows: Database) -> None:
-        token = sessions.sign_in(rows, WEB, NAME, PASSWORD, "")
-        assert token is not None
+        opened = sessions.sign_in(rows, WEB, NAME, PASSWORD, "")
+        assert opened is not None
+        token = opened.token
         assert len(token) >= 43
         with rows.reading() as session:
             held = session.scalars(select(SessionRow)).one()
