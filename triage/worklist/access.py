@@ -95,6 +95,20 @@ ROUTES: Final[Mapping[tuple[str, str], frozenset[str]]] = {
     ("POST", "/deliveries/{outbox_id}/resend"): ADMINS,
     ("GET", "/conflicts"): HOUSE,
     ("POST", "/conflicts/{conflict_id}/resolve"): ADMINS,
+    # what runs the installation
+    ("GET", "/admin"): ADMINS,
+    ("GET", "/admin/failures"): ADMINS,
+    ("POST", "/admin/failures/retry"): ADMINS,
+    ("POST", "/admin/failures/{study_id}/retry"): ADMINS,
+    ("GET", "/admin/destinations"): ADMINS,
+    ("POST", "/admin/destinations/resend"): ADMINS,
+    ("GET", "/admin/detectors"): ADMINS,
+    ("GET", "/admin/users"): ADMINS,
+    ("POST", "/admin/users"): ADMINS,
+    ("POST", "/admin/users/roles"): ADMINS,
+    ("POST", "/admin/users/access"): ADMINS,
+    ("GET", "/admin/health"): ADMINS,
+    ("POST", "/admin/health"): ADMINS,
     # queries and retrievals of DICOMweb, mounted (``triage.worklist.dicomweb``)
     ("GET", "/dicomweb"): CLINICIANS,
 }

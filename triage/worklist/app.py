@@ -16,6 +16,8 @@ from db.engine import connect
 from triage.settings import Settings
 from triage.worklist import (
     account,
+    admin,
+    admin_acts,
     api,
     claims,
     context,
@@ -104,7 +106,7 @@ def _route(app: FastAPI) -> None:
         app.include_router(part.router)
     for part in (health, signin, images, api, feedback, deliveries, doubts, pages, paper, waiting):
         app.include_router(part.router)
-    for part in (account, viewing, showing, heat):
+    for part in (account, viewing, showing, heat, admin, admin_acts):
         app.include_router(part.router)
 
 
