@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -156,7 +156,7 @@ class Site:
 @contextmanager
 def site(
     folder: Path, pacs: Orthanc | None, *, database_url: str = "", broker_url: str = "",
-    **sections: object,
+    variables: Mapping[str, str] | None = None, **sections: object,
 ) -> Iterator[Site]:  # fmt: skip
     """Run ``triage up`` until the block ends."""
     state = folder / "state"
@@ -174,6 +174,7 @@ def site(
     }
     (state / "configs" / "site.yaml").write_text(yaml.safe_dump(content))
     environment = {k: v for k, v in os.environ.items() if not k.startswith("TRIAGE_")}
+    environment |= variables or {}
     command = [sys.executable, "-m", "triage", "up", "--state", str(state)]
     with (folder / "up.log").open("wb") as sink:
         process = subprocess.Popen(command, stderr=sink, env=environment)

@@ -5,6 +5,7 @@ describes is cut to its VR's length and dropped where it cannot be encoded legal
 identifies a patient, a study or an order is never cut.
 """
 
+import re
 import unicodedata
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
@@ -32,6 +33,8 @@ ORDER: Final = (
     "RequestAttributesSequence", "RequestedProcedureCodeSequence",
     "PlacerOrderNumberImagingServiceRequest", "FillerOrderNumberImagingServiceRequest",
 )  # fmt: skip
+_OFFSET: Final = re.compile(r"[+-](?:0[0-9]|1[0-4])[0-5][0-9]")
+"""PS3.3 C.12.1.1.8: from -1200 to +1400."""
 _METHODS: Final = ("DeidentificationMethod", "DeidentificationMethodCodeSequence")
 _NEVER_CUT: Final = frozenset(
     {
@@ -110,11 +113,18 @@ def tidied(headers: Sequence[Dataset]) -> Dataset:
     for keyword in TYPE_2:
         if keyword not in tidy:
             setattr(tidy, keyword, "")
-    if tidy.PatientSex not in {"M", "F", "O"}:
-        tidy.PatientSex = ""
+    _drop_what_is_none(tidy)
     _say_how_identity_was_removed(tidy)
     tidy.ReferencedRequestSequence = _distinct(requests)
     return tidy
+
+
+def _drop_what_is_none(tidy: Dataset) -> None:
+    """Leave out a sex and an offset that are none of those that PS3.3 knows."""
+    if tidy.PatientSex not in {"M", "F", "O"}:
+        tidy.PatientSex = ""
+    if not _OFFSET.fullmatch(tidy.get("TimezoneOffsetFromUTC") or ""):
+        tidy.pop("TimezoneOffsetFromUTC", None)
 
 
 def _say_how_identity_was_removed(tidy: Dataset) -> None:

@@ -234,6 +234,14 @@ def test_times_are_on_the_studys_clock(tmp_path: Path) -> None:
     assert report.TimezoneOffsetFromUTC == "-0330"
 
 
+@pytest.mark.parametrize("offset", ["Canary", "0100", "+9900", "+01", "++100", "+0160"])
+def test_an_offset_that_is_none_is_left_out(tmp_path: Path, offset: str) -> None:
+    path = studies.generated(tmp_path / "x.dcm", studies.DX, TimezoneOffsetFromUTC=offset)
+    report = opened(built(studies.assessed([path])))
+    assert "TimezoneOffsetFromUTC" not in report
+    assert len(report.ContentDate) == 8
+
+
 def test_what_cannot_be_encoded_legally_is_left_empty(tmp_path: Path) -> None:
     path = studies.generated(
         tmp_path / "x.dcm",
