@@ -10,8 +10,6 @@ from typing import Final
 from triage.errors import ConfigError
 
 KEY_BYTES: Final = 32
-FEWEST_VALUES: Final = 16
-"""Different bytes in a key: of 32 random ones fewer come once in 10^14 keys."""
 UID_KEY: Final = "uid.key"
 """Of the report UIDs."""
 AUDIT_KEY: Final = "audit.key"
@@ -37,7 +35,7 @@ def site_key(folder: Path, name: str = UID_KEY) -> bytes:
     """Give a 32-byte key, made on the first call. Lose it and report UIDs change: back it up.
 
     Raises:
-        ConfigError: the file is readable by others, of the wrong length, or not random.
+        ConfigError: the file is readable by others, or of the wrong length.
     """
     path = folder / name
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -49,9 +47,6 @@ def site_key(folder: Path, name: str = UID_KEY) -> bytes:
     key = path.read_bytes()
     if len(key) != KEY_BYTES:
         msg = f"{path} holds {len(key)} bytes, not {KEY_BYTES}; restore it from a backup"
-        raise ConfigError(msg)
-    if len(set(key)) < FEWEST_VALUES:
-        msg = f"{path} holds no random key; restore it from a backup, or remove it to make one"
         raise ConfigError(msg)
     return key
 

@@ -6,7 +6,7 @@ from typing import Final
 from sqlalchemy.exc import SQLAlchemyError
 
 from db.engine import connect
-from triage import log
+from triage import keys, log
 from triage.deliver import credentials
 from triage.errors import ConfigError, TryAgain
 from triage.settings import Settings
@@ -14,6 +14,8 @@ from triage.worklist import factor
 
 SHORTEST: Final = 16
 """Characters of a secret that programs share; people's passwords have their own rule."""
+FEWEST_VALUES: Final = 16
+"""Different bytes in a key: of 32 random ones fewer come once in 10^14 keys."""
 
 
 def check_secrets(settings: Settings) -> None:
@@ -29,6 +31,10 @@ def check_secrets(settings: Settings) -> None:
         _strong(accounts.oidc.client_secret_file)
     if accounts.ldap is not None and accounts.ldap.bind_password_file is not None:
         _kept(accounts.ldap.bind_password_file)
+    for path in sorted(settings.secrets.glob("*.key")):
+        if len(set(keys.site_key(settings.secrets, path.name))) < FEWEST_VALUES:
+            msg = f"{path} holds no random key; restore it from a backup, or remove it to make one"
+            raise ConfigError(msg)
     database = connect(settings.database_url)
     try:
         with database.reading() as session:
