@@ -14,7 +14,7 @@ LOOPBACK: Final = frozenset(("127.0.0.1", "::1", "localhost"))
 
 
 class Oidc(Frozen):
-    """An OpenID Connect issuer. Nothing is asked of it that is not below its discovery document."""
+    """An OpenID Connect issuer; nobody is asked but its host, and those that are named here."""
 
     issuer: str
     client_id: str
@@ -29,6 +29,8 @@ class Oidc(Frozen):
     """A text, or a list of texts; "a.b" looks into an object."""
     roles: dict[str, RoleName]
     """Value of the claim to a role. Whoever has none of them is refused."""
+    other_hosts: tuple[str, ...] = ()
+    """Where its keys or tokens are, if not at the issuer's own host."""
     ca_file: Path | None = None
     timeout_s: PositiveFloat = 10.0
     allows_plain_http: bool = False

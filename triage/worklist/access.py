@@ -56,6 +56,8 @@ ROUTES: Final[Mapping[tuple[str, str], frozenset[str]]] = {
     ("POST", "/logout"): PEOPLE,
     ("POST", "/session/active"): PEOPLE,
     ("POST", "/login/code"): PUBLIC,
+    ("GET", "/login/oidc"): PUBLIC,
+    ("GET", "/login/oidc/callback"): PUBLIC,
     ("GET", "/"): PEOPLE,
     ("GET", "/account"): PEOPLE,
     ("POST", "/account/password"): PEOPLE,

@@ -122,7 +122,7 @@ def go_on(request: Request, passed: sessions.Passed, target: str) -> Response:
 def enter(request: Request, token: str, target: str) -> Response:
     """Lead into the pages with the session's cookie."""
     here = context.of(request)
-    answer = RedirectResponse(_inner(target), 303)
+    answer = RedirectResponse(inner(target), 303)
     set_cookie(request, answer, here.session_cookie, token)
     for name in (here.form_cookie, here.half_cookie):
         answer.delete_cookie(name, path="/", secure=here.settings.site.web.secure_cookies)
@@ -204,7 +204,7 @@ def _form(
     token = secrets.token_urlsafe()
     oidc = context.of(request).settings.site.web.accounts.oidc
     values = {
-        "form_token": token, "problem": problem, "target": _inner(target),
+        "form_token": token, "problem": problem, "target": inner(target),
         "issuer": oidc.label if oidc else "",
     }  # fmt: skip
     answer = context.page(request, template, values, status=status)
@@ -212,5 +212,6 @@ def _form(
     return answer
 
 
-def _inner(target: str) -> str:
+def inner(target: str) -> str:
+    """Give a page of ours to lead to; the list, where it is none."""
     return target if INNER.fullmatch(target) else HOME

@@ -78,6 +78,8 @@ ROUTES = {
     ("POST", "/account/factor/confirm"): 401,
     ("POST", "/account/factor/remove"): 401,
     ("POST", "/login/code"): 403,
+    ("GET", "/login/oidc"): 404,
+    ("GET", "/login/oidc/callback"): 404,
     ("GET", "/login"): 200,
     ("POST", "/login"): 403,
     ("GET", "/setup"): 403,
@@ -114,7 +116,10 @@ def test_nobody_is_answered_what_the_table_says(
 
 def test_only_the_ways_in_and_health_are_public() -> None:
     public = {path for (_, path), roles in TABLE.items() if ANONYMOUS in roles}
-    assert sorted(public) == ["/healthz", "/login", "/login/code", "/readyz", "/setup"]
+    assert sorted(public) == [
+        "/healthz", "/login", "/login/code", "/login/oidc", "/login/oidc/callback", "/readyz",
+        "/setup",
+    ]  # fmt: skip
 
 
 def test_a_timer_without_a_session_is_told_401_and_not_sent_a_form(anonymous: Client) -> None:
