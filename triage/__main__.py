@@ -12,6 +12,7 @@ from triage.commands import (
     doors_custody,
     doors_delivery,
     doors_detectors,
+    doors_export,
     doors_network,
     doors_simulate,
     doors_supply,
@@ -55,6 +56,7 @@ for name, part in (
 doors_custody.add_to(app)
 doors_delivery.add_to(app, queue_app)
 doors_detectors.add_to(app)
+doors_export.add_to(app)
 doors_network.add_to(app)
 doors_simulate.add_to(app)
 doors_supply.add_to(app)

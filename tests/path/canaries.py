@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from pydicom.datadict import DicomDictionary, dictionary_VM
+from pydicom._dicom_dict import DicomDictionary
+from pydicom.datadict import dictionary_VM
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset, FileDataset
 from pydicom.encaps import encapsulate
@@ -31,9 +32,9 @@ def canaries(number: int) -> Iterator[DataElement]:
         yield DataElement(tag, vr, (value + "^" + MARK if vr == "PN" else value)[: LENGTHS[vr]])
 
 
-def marked(number: int, *, study: str, **more: int) -> FileDataset:
+def marked(number: int, *, study: str, rows: int) -> FileDataset:
     """Give a radiograph full of canaries, also in a sequence and in private elements."""
-    dataset = dx(study=study, seed=number, **more)
+    dataset = dx(study=study, seed=number, rows=rows)
     dataset.SpecificCharacterSet = "ISO_IR 192"
     for element in canaries(number):
         dataset.add(element)
