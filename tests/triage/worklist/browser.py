@@ -172,14 +172,18 @@ def wait_for(question: Callable[[], bool], what: str) -> None:
         time.sleep(0.02)
 
 
-def violations(page: Page, *, without: Mapping[str, str] | None = None) -> list[str]:
+def violations(
+    page: Page, *, without: Mapping[str, str] | None = None, only: Sequence[str] = ()
+) -> list[str]:
     """Give what axe-core finds wrong with the page as it stands: rule, and the elements.
 
     ``without`` names rules left out, each with the reason why it does not apply to the page.
+    ``only`` names the rules where not all are asked for.
     """
     page.evaluate(f"() => {{ if (!window.axe) {{ {_axe()} }} }}")
     rules = {name: {"enabled": False} for name in without or {}}
-    options = {"runOnly": {"type": "tag", "values": list(RULES)}, "rules": rules}
+    run_only = {"type": "rule", "values": [*only]} if only else {"type": "tag", "values": [*RULES]}
+    options = {"runOnly": run_only, "rules": rules}
     found = page.evaluate("options => axe.run(document, options)", options)
     return [f"{one['id']}: {_places(one['nodes'])}" for one in found["violations"]]
 
