@@ -89,6 +89,8 @@ ROUTES: Final[Mapping[tuple[str, str], frozenset[str]]] = {
     ("GET", "/studies/{study_id}/view/heat/{sop}/{frame}"): CLINICIANS,
     ("GET", "/studies/{study_id}/view/priors/{prior_id}/series"): CLINICIANS,
     ("GET", "/studies/{study_id}/view/priors/{prior_id}/frames/{sop}/{frame}"): CLINICIANS,
+    ("GET", "/studies/{study_id}/emergency"): PEOPLE,
+    ("POST", "/studies/{study_id}/emergency"): PEOPLE,
     ("POST", "/studies/{study_id}/feedback"): READERS,
     ("POST", "/studies/{study_id}/feedback/undo"): READERS,
     ("POST", "/studies/{study_id}/withdraw"): READERS | ADMINS,
@@ -111,6 +113,8 @@ ROUTES: Final[Mapping[tuple[str, str], frozenset[str]]] = {
     ("POST", "/admin/users/access"): ADMINS,
     ("GET", "/admin/health"): ADMINS,
     ("POST", "/admin/health"): ADMINS,
+    ("GET", "/emergencies"): WATCHERS,
+    ("POST", "/emergencies/{number}/reviewed"): WATCHERS,
     # queries and retrievals of DICOMweb, mounted (``triage.worklist.dicomweb``)
     ("GET", "/dicomweb"): CLINICIANS,
 }
@@ -128,6 +132,12 @@ def allowed(method: str, path: str) -> frozenset[str]:
 def may(roles: Collection[str], method: str, path: str) -> bool:
     """Tell whether one of these roles may use a route."""
     return not allowed(method, path).isdisjoint(roles)
+
+
+def opens_in_emergency(method: str, path: str) -> bool:
+    """Tell whether a route reads one study, so that breaking the glass may open it."""
+    reads = method in {"GET", "HEAD"} and path.startswith("/studies/{study_id}")
+    return reads and not CLINICIANS.isdisjoint(allowed(method, path))
 
 
 def home(roles: Collection[str]) -> str | None:

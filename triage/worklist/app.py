@@ -24,6 +24,7 @@ from triage.worklist import (
     deliveries,
     dicomweb,
     doubts,
+    emergencies,
     export,
     feedback,
     guard,
@@ -107,7 +108,7 @@ def _route(app: FastAPI) -> None:
         app.include_router(part.router)
     for part in (health, signin, images, api, feedback, deliveries, doubts, pages, paper, waiting):
         app.include_router(part.router)
-    for part in (account, single_sign_on, viewing, showing, heat, admin, admin_acts):
+    for part in (account, single_sign_on, emergencies, viewing, showing, heat, admin, admin_acts):
         app.include_router(part.router)
 
 

@@ -9,9 +9,10 @@ from typing import Any, Final, cast
 from fastapi import Request
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from db.accounts import BreakGlassRow
 from db.audit import SERIOUS, SUCCESS, Entry, Event, record
 from db.engine import Database
 from db.listing import Clock
@@ -104,9 +105,20 @@ def page(
 ) -> HTMLResponse:
     """Render a page for whoever is signed in, or for nobody."""
     who = getattr(request.state, "viewer", None)
-    shown = {"viewer": who, "theme": theme.of(request), **values}
+    shown = {
+        "viewer": who,
+        "theme": theme.of(request),
+        "emergency_at": getattr(request.state, "emergency_at", ""),
+        "unseen_emergencies": _unseen_emergencies(request, who),
+        **values,
+    }
     text = of(request).templates.get_template(template).render(shown)
     return HTMLResponse(text, status)
+
+
+def is_number(text: str) -> bool:
+    """Tell whether a part of a path may be the number of a row."""
+    return text.isascii() and text.isdecimal() and len(text) < MAX_DIGITS
 
 
 def audit_access(session: Session, request: Request, kind: str, study_uid: str) -> None:
@@ -116,7 +128,8 @@ def audit_access(session: Session, request: Request, kind: str, study_uid: str) 
         event=Event.INSTANCES_ACCESSED, kind=kind, action="R", outcome=SUCCESS, actor=who.name,
         actor_role=who.role, network_address=address(request), object_type="study",
         object_id=study_uid,
-        detail={"mode": of(request).settings.site.intended_use.mode},
+        detail={"mode": of(request).settings.site.intended_use.mode}
+        | ({"emergency": who.emergency} if who.emergency else {}),
     )  # fmt: skip
     record(session, entry)
 
@@ -144,9 +157,18 @@ def audit_query(session: Session, request: Request, kind: str, detail: Mapping[s
     record(session, entry)
 
 
+def _unseen_emergencies(request: Request, who: Viewer | None) -> int:
+    """Give, to who watches, how many studies were opened in an emergency and not looked at."""
+    if who is None or access.WATCHERS.isdisjoint(who.roles):
+        return 0
+    query = select(func.count()).select_from(BreakGlassRow)
+    with of(request).database.reading() as session:
+        return session.scalar(query.where(BreakGlassRow.reviewed_at.is_(None))) or 0
+
+
 def _study_uid(session: Session, number: object) -> str:
     """Give the UID of the study that a path names; nothing where it names none of ours."""
-    if not isinstance(number, str) or not number.isdecimal() or len(number) >= MAX_DIGITS:
+    if not isinstance(number, str) or not is_number(number):
         return ""
     found = session.scalar(select(StudyRow.study_instance_uid).where(StudyRow.id == int(number)))
     return found or ""

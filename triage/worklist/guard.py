@@ -1,13 +1,14 @@
 """Deny by default: a route serves the roles that ``access`` names, every change needs a token."""
 
 import secrets
+from dataclasses import replace
 from typing import Final
 
 from fastapi import HTTPException, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse, RedirectResponse, Response
 
-from triage.worklist import access, context, sessions
+from triage.worklist import access, context, emergencies, sessions
 from triage.worklist.sessions import Viewer
 
 PASSIVE: Final = frozenset({"/studies/rows", "/studies/stream"})
@@ -39,8 +40,10 @@ async def admit(request: Request) -> None:
     who = await run_in_threadpool(_find, request)
     if who is None:
         raise SignInFirst
+    if who.roles.isdisjoint(access.CLINICIANS):
+        who = replace(who, emergency=await run_in_threadpool(_emergency, request, who))
     request.state.viewer = who
-    if roles.isdisjoint(who.roles):
+    if roles.isdisjoint(who.roles) and not who.emergency:
         await run_in_threadpool(_note_refusal, request)
         raise HTTPException(403, access.REFUSED)
     if request.method not in SAFE and not await _carries_token(request, who):
@@ -70,6 +73,17 @@ def _find(request: Request) -> Viewer | None:
         with here.database.begin() as session:
             sessions.touch(session, who)
     return who
+
+
+def _emergency(request: Request, who: Viewer) -> int:
+    """Give by which opening, if any, a study is seen that this role does not open."""
+    number = str(request.path_params.get("study_id", ""))
+    template = request.scope["route"].path
+    if not access.opens_in_emergency(request.method, template) or not context.is_number(number):
+        return 0
+    request.state.emergency_at = f"/studies/{number}/emergency"
+    with context.of(request).database.reading() as session:
+        return emergencies.standing(session, who, int(number))
 
 
 def _note_refusal(request: Request) -> None:

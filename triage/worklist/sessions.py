@@ -50,6 +50,8 @@ class Viewer:
     token_sha256: str
     idle: timedelta
     """Since the last request that a person made."""
+    emergency: int = 0
+    """Number of the opening by which this study is seen; 0 where the role opens it."""
 
     @property
     def roles(self) -> frozenset[str]:
