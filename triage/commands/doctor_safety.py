@@ -15,6 +15,7 @@ from triage.settings import Settings
 
 TIME_ERROR: Final = 5
 """adjtimex(2): nothing keeps the clock right."""
+REFUSED: Final = -1
 TIMEX_BYTES: Final = 512
 SKEW: Final = timedelta(seconds=2)
 LEAST_DISTINCT: Final = 12
@@ -67,7 +68,8 @@ def clocks(settings: Settings) -> Iterator[Check]:
     from db import schema
     from db.engine import now
 
-    kept = ctypes.CDLL(None).adjtimex(ctypes.create_string_buffer(TIMEX_BYTES)) != TIME_ERROR
+    state = ctypes.CDLL(None).adjtimex(ctypes.create_string_buffer(TIMEX_BYTES))
+    kept = state not in {TIME_ERROR, REFUSED}
     # On one machine alone every time is the same clock's; between machines they are compared.
     needs = bool(settings.site.audit.collectors) or _is_remote(settings.site.database.url)
     found = "kept right" if kept else "the kernel knows of nothing that keeps it right"

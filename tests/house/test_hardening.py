@@ -1,0 +1,28 @@
+"""The page on running it shut in names files, keys and numbers that are."""
+
+import re
+
+import yaml
+
+from tests.house.source import ROOT
+from triage import keys
+from triage.commands.export import EXPORT_KEY
+
+PAGE = (ROOT / "docs" / "hardening.md").read_text(encoding="utf-8")
+
+
+def test_every_key_has_its_row() -> None:
+    named = {value for name, value in vars(keys).items() if name.endswith("_KEY")}
+    assert {*named, EXPORT_KEY} <= set(re.findall(r"^\| `(\w+\.key)`", PAGE, re.MULTILINE))
+
+
+def test_three_services_reach_outside_as_it_says() -> None:
+    services = yaml.safe_load((ROOT / "docker" / "compose.yaml").read_text())["services"]
+    outside = [name for name, one in services.items() if "outside" in one.get("networks", [])]
+    assert len(outside) == 3
+    assert "three services are `outside` too" in PAGE
+
+
+def test_every_place_that_it_names_is_there() -> None:
+    for name in re.findall(r"`((?:deploy|docker|docs)/[\w./-]*)`", PAGE):
+        assert (ROOT / name).exists(), name
