@@ -2,8 +2,8 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
 from math import isfinite
 
 from models.calibrate import Calibration, Facts, Place, Rule
@@ -15,7 +15,7 @@ class NotFinite(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Healthy:
-    """One healthy study, scored."""
+    """One healthy study, or one of its series, scored."""
 
     patient: str
     study: str
@@ -37,8 +37,8 @@ def calibrate_studies(
     """Build every stratum that the studies' places name.
 
     Strata by view, site or scanner are made where they are as large as the rule asks; those by
-    body part and age band always, so that too small a one is seen to be. In each, a patient's
-    score is that of one study, drawn by a hash.
+    body part and age band always, so that too small a one is seen to be. In each, series of one
+    study are joined to the strangest, and a patient's score is that of one study, drawn by a hash.
 
     Raises:
         NotFinite: a score is no number.
@@ -47,23 +47,40 @@ def calibrate_studies(
     if wrong := sum(not isfinite(one.score) for one in every):
         msg = f"{wrong} of {len(every)} healthy studies have a score that is no number"
         raise NotFinite(msg)
-    groups: dict[str, list[_Member]] = {}
+    groups: dict[str, dict[tuple[str, str], _Member]] = {}
     for one in every:
         for key, mixed in one.place.ladder():
-            groups.setdefault(key, []).append((one, mixed))
+            _join(groups.setdefault(key, {}), one, mixed)
     bases = {base for one in every for base in one.place.base}
     drawn = {
         key: found
         for key, group in sorted(groups.items())
-        if len(found := _draw(group)) >= _least(key, bases, rule)
+        if len(found := _draw(group.values())) >= _least(key, bases, rule)
     }
     return Calibration(
         strata={key: tuple(sorted(one.score for one, _ in found)) for key, found in drawn.items()},
-        facts={key: _facts(groups[key], found) for key, found in drawn.items()},
+        facts={key: _facts(groups[key].values(), found) for key, found in drawn.items()},
         peaks={key: peaks for key, found in drawn.items() if (peaks := _peaks(found))},
         aggregation=aggregation,
         date=date,
     )
+
+
+def _join(group: dict[tuple[str, str], _Member], one: Healthy, mixed: tuple[str, ...]) -> None:
+    """Add a series to its study in one stratum: of several the strangest speaks, as in serving."""
+    key = (one.patient, one.study)
+    if key not in group:
+        group[key] = (one, mixed)
+        return
+    had, had_mixed = group[key]
+    peaks = [each.peak for each in (had, one) if each.peak is not None]
+    joined = replace(
+        had,
+        score=max(had.score, one.score),
+        images=had.images + one.images,
+        peak=max(peaks) if len(peaks) > 1 else None,
+    )
+    group[key] = (joined, tuple(dict.fromkeys((*had_mixed, *mixed))))
 
 
 def _draw(group: Iterable[_Member]) -> tuple[_Member, ...]:
@@ -89,7 +106,7 @@ def _peaks(found: Sequence[_Member]) -> tuple[float, ...]:
     return tuple(sorted(peaks)) if len(peaks) == len(found) else ()
 
 
-def _facts(group: Sequence[_Member], found: Sequence[_Member]) -> Facts:
+def _facts(group: Collection[_Member], found: Sequence[_Member]) -> Facts:
     counts = Counter(word for _, mixed in found for word in mixed)
     return Facts(
         patients=len(found),

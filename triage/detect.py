@@ -83,7 +83,7 @@ def detect(
         NotEligible: uncalibrated, when no stratum fits.
         Broken: internal, when a score is not finite.
     """
-    return _detection(_anomaly(volume, artifact), volume, series, artifact, keys, min_n)
+    return _detection(score_slices(volume, artifact), volume, series, artifact, keys, min_n)
 
 
 def detect_and_map(
@@ -94,7 +94,7 @@ def detect_and_map(
     Raises:
         NotEligible, Broken: as ``detect``.
     """
-    anomaly = _anomaly(volume, artifact, maps=True)
+    anomaly = score_slices(volume, artifact, maps=True)
     detection = _detection(anomaly, volume, series, artifact, keys, min_n)
     if anomaly.map_NHW is None or volume.origin is None:
         return detection, None
@@ -165,8 +165,12 @@ def _body_part(study: Study, series: Series) -> str:
     return next((part for word, part in BODY_PARTS.items() if word in text), "")
 
 
-def _anomaly(volume: "Volume", artifact: "Artifact", *, maps: bool = False) -> "Anomaly":
-    """Score every slice; a series of hundreds of slices is scored in bounded memory."""
+def score_slices(volume: "Volume", artifact: "Artifact", *, maps: bool = False) -> "Anomaly":
+    """Score every slice; a series of hundreds of slices is scored in bounded memory.
+
+    Raises:
+        Broken: internal, when a score is not finite.
+    """
     import torch
 
     from models.contract import Anomaly

@@ -1,4 +1,4 @@
-"""The commands that measure detectors: ``triage evaluate``, ``triage benchmark``.
+"""The commands about detectors: ``triage calibrate``, ``triage evaluate``, ``triage benchmark``.
 
 Every import that costs something is inside its command.
 """
@@ -9,11 +9,13 @@ from typing import Annotated
 import typer
 
 from triage.commands import common
+from triage.commands.calibrate_door import calibrate
 from triage.commands.common import AsJson, Config, State
 
 
 def add_to(app: typer.Typer) -> None:
     """Hang these commands into the command line."""
+    app.command()(calibrate)
     app.command()(evaluate)
     app.command()(benchmark)
 

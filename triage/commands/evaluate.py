@@ -14,8 +14,9 @@ from rich.progress import Progress
 
 from models import artifact
 from models.artifact import Artifact, BadArtifact
-from models.calibrate import Uncalibrated
+from models.calibrate import Place, Rule, Uncalibrated
 from models.contract import Detector
+from triage.commands.calibrate_sources import site_of
 from triage.commands.evaluate_page import page
 from triage.commands.evaluation import Report, Result, Scored, judge, score, trivial_scores
 from triage.commands.measure import BATCH, Prepared, prepare
@@ -59,7 +60,8 @@ def evaluate(folder: Path, question: Question, *, out: Path | None = None) -> Re
     device = _to(loaded.detector, question.device)
     everything = read_pictures(question.data)
     tested = choose(everything, question)
-    checked = require_unseen(loaded.card, [one for part in tested for one in part], everything)
+    pictures = [one for part in tested for one in part]
+    checked = require_unseen(loaded.card, pictures, everything, loaded.calibration.images)
     strata = [stratum_of(loaded, part[0].subset, question.stratum) for part in tested]
     found: list[tuple[Result, Scored]] = []
     seconds = 0.0
@@ -122,7 +124,8 @@ def stratum_of(loaded: Artifact, subset: str, named: str | None) -> str:
     """Give the stratum to take p-values in.
 
     Raises:
-        ConfigError: there is no calibration, or not this stratum.
+        ConfigError: there is no calibration, or not this stratum; or it knows the sites it is of,
+            the subset is none of them, and nobody ``named`` it all the same.
     """
     strata = loaded.calibration.strata
     if not any(strata.values()):
@@ -134,6 +137,7 @@ def stratum_of(loaded: Artifact, subset: str, named: str | None) -> str:
     if named is None:
         known = {one.name: one.stratum for one in loaded.card.evaluations}
         named = known.get(subset) or max(strata, key=lambda one: len(strata[one]))
+        _require_site(loaded, subset, named)
     if not strata.get(named):
         msg = (
             f"{loaded.folder / artifact.CALIBRATION} has no healthy score of stratum {named!r}, "
@@ -141,6 +145,19 @@ def stratum_of(loaded: Artifact, subset: str, named: str | None) -> str:
         )
         raise ConfigError(msg)
     return named
+
+
+def _require_site(loaded: Artifact, subset: str, stratum: str) -> None:
+    """Refuse a source that the calibration has not seen, as serving does."""
+    try:
+        loaded.calibration.stratum_at(Place((stratum,), {"site": site_of(subset)}), Rule())
+    except Uncalibrated:
+        msg = (
+            f"subset {subset!r} is uncalibrated: {loaded.folder / artifact.CALIBRATION} is of "
+            f"other sites. Run triage calibrate on its own healthy studies, or measure it against "
+            f"theirs with --stratum {stratum}"
+        )
+        raise ConfigError(msg) from None
 
 
 def _load(folder: Path) -> Artifact:
