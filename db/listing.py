@@ -227,12 +227,10 @@ def _query(
 
 def _levels(session: Session) -> set[int]:
     """Give every priority in use and the two that always have a band; one index step for each."""
-    levels = {AGED, ROUTINE}
-    top = session.scalar(select(func.max(StudyRow.priority)))
-    while top is not None:
-        levels.add(top)
-        top = session.scalar(select(func.max(StudyRow.priority)).where(StudyRow.priority < top))
-    return levels
+    top = select(func.max(StudyRow.priority).label("level")).cte("top", recursive=True)
+    below = select(func.max(StudyRow.priority)).where(StudyRow.priority < top.c.level)
+    found = top.union_all(select(below.scalar_subquery()).where(top.c.level.is_not(None)))
+    return {AGED, ROUTINE, *(one for one in session.scalars(select(found.c.level)) if one)}
 
 
 def condition(listing: Listing, clock: Clock, user_id: int) -> ColumnElement[bool]:
@@ -245,7 +243,8 @@ def condition(listing: Listing, clock: Clock, user_id: int) -> ColumnElement[boo
         return StudyRow.id.in_(studies_of(user_id, clock.as_of))
     if listing == Listing.OVERDUE:
         late = StudyRow.last_instance_at <= clock.overdue_before
-        return StudyRow.state.in_(WORKING) & late
+        # Few are at work: they are found by their state, not by walking the list past the others.
+        return StudyRow.id.in_(select(StudyRow.id).where(StudyRow.state.in_(WORKING), late))
     return StudyRow.outcome == listing
 
 

@@ -82,7 +82,8 @@ def _postgresql(found: tuple[str, ...]) -> Select[StudyRow]:
 
 
 def _anywhere(word: str) -> ColumnElement[bool]:
-    return or_(*(text.icontains(word, autoescape=True) for text in TEXTS))
+    """Compare with every text; SQLite's LIKE tells small and capital letters of ASCII alike."""
+    return or_(*(text.like(_pattern(word), escape="\\") for text in TEXTS))
 
 
 def _pattern(word: str) -> str:

@@ -24,6 +24,9 @@ SHA256 = String(64)
 LONG = BigInteger().with_variant(Integer, "sqlite")
 """A number that outlives 32 bits; SQLite numbers its own rows only as INTEGER."""
 UNREAD = text("opened_at IS NULL")
+PLACE = ("priority", "received_at", "id")
+"""A study's place on the worklist. An index that begins with one filter ends with the others, so
+that no row is read that they leave out."""
 
 
 class StudyRow(Base):
@@ -37,12 +40,12 @@ class StudyRow(Base):
         Index("ix_study_rank", "rank", "score", "id"),
         Index("ix_study_opened", "opened_at"),
         Index(
-            "ix_study_unread", "priority", "received_at", "id", sqlite_where=UNREAD,
-            postgresql_where=UNREAD,
+            "ix_study_unread", *PLACE, "modality", "body_part", "source_ae_title",
+            sqlite_where=UNREAD, postgresql_where=UNREAD,
         ),
-        Index("ix_study_modality", "modality", "priority", "received_at", "id"),
-        Index("ix_study_body_part", "body_part", "priority", "received_at", "id"),
-        Index("ix_study_source_ae_title", "source_ae_title", "priority", "received_at", "id"),
+        Index("ix_study_modality", "modality", *PLACE, "body_part", "source_ae_title"),
+        Index("ix_study_body_part", "body_part", *PLACE, "modality", "source_ae_title"),
+        Index("ix_study_source_ae_title", "source_ae_title", *PLACE, "modality", "body_part"),
     )  # fmt: skip
 
     id: Mapped[int] = mapped_column(primary_key=True)

@@ -8,6 +8,7 @@ DAYS_A_MONTH: Final = DAYS_A_YEAR / 12
 ADULT_MONTHS: Final = 24
 SEXES: Final = {"M": "male", "F": "female", "O": "other"}
 MOST: Final = 120
+DA: Final = 8
 MISSING: Final = "\N{EN DASH}"
 
 
@@ -104,7 +105,8 @@ FILTERS: Final = {
 
 
 def _date(text: str) -> date | None:
+    """Read a DA value (PS3.5 6.2); eight digits and nothing else."""
     try:
-        return datetime.strptime(text, "%Y%m%d").replace(tzinfo=UTC).date()
+        return date.fromisoformat(text) if len(text) == DA and text.isdecimal() else None
     except ValueError:
         return None

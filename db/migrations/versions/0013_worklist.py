@@ -13,6 +13,7 @@ branch_labels = None
 depends_on = None
 
 MOMENT = sa.DateTime(timezone=True)
+PLACE = ("priority", "received_at", "id")
 FILTERS = ("modality", "body_part", "source_ae_title")
 TEXTS = ("patient_name", "patient_id", "accession_number", "study_description")
 JOINED = " || chr(10) || ".join(TEXTS)
@@ -24,11 +25,11 @@ def upgrade() -> None:
     op.create_index("ix_study_opened", "study", ["opened_at"])
     unread = sa.text("opened_at IS NULL")
     op.create_index(
-        "ix_study_unread", "study", ["priority", "received_at", "id"],
+        "ix_study_unread", "study", [*PLACE, *FILTERS],
         sqlite_where=unread, postgresql_where=unread,
     )  # fmt: skip
     for name in FILTERS:
-        columns = [name, "priority", "received_at", "id"]
+        columns = [name, *PLACE, *(one for one in FILTERS if one != name)]
         op.create_index(f"ix_study_{name}", "study", columns)
     _claims()
     _saved_lists()
