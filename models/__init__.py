@@ -11,6 +11,9 @@ if TYPE_CHECKING:
     from models.contract import Detector
 
 DETECTORS: Final[Mapping[str, str]] = {
+    "anchor": "models.anchor:Anchor",
+    "ensemble": "models.ensemble:Ensemble",
+    "paste-net": "models.paste_net:PasteNet",
     "maddr": "models.maddr:MADDR",
     "dpa": "models.dpa:DPA",
     "f-anogan": "models.f_anogan:FAnoGAN",

@@ -146,6 +146,13 @@ class Detector(nn.Module, ABC):
         ``batches`` are voxels_NCHW. What is learned belongs in buffers, so that it is saved.
         """
 
+    def gauge(self, batches: Iterable[Tensor]) -> None:
+        """Learn, after ``settle``, what is usual from healthy images that trained nothing.
+
+        ``batches`` are voxels_NCHW of the images that stopped the training. Calibration is done
+        on yet others, so a family may keep whatever it needs of these.
+        """
+
 
 class Coder(Detector):
     """A detector that gives every image a code and draws the image back from it.

@@ -204,6 +204,10 @@ class MADDR(Detector):
             pass
         self.centre_F = total_F / max(count, 1)
 
+    def gauge(self, batches: Iterable[Tensor]) -> None:
+        """Let the base gauge."""
+        self.base.gauge(batches)
+
     def _constrained(self, player: Player) -> Player:
         if not player.encodes:
             return player

@@ -43,7 +43,19 @@ SMALL_PARAMS["simsid"] = {
     "decoder_slots": 6,
     "generator_every": 1,
 }
-EPOCHS = {"simsid": 8, "memae": 8, "maddr over memae": 8, "memmc-mae": 8}
+SMALL_ANCHOR: Mapping[str, object] = {"size_px": 16, "widths": (8, 8, 8), "slots": 64}
+SMALL_PASTE_NET: Mapping[str, object] = {"size_px": 16, "widths": (8, 16)}
+SMALL_PARAMS["anchor"] = SMALL_ANCHOR
+SMALL_PARAMS["anchor by nearest"] = {**SMALL_ANCHOR, "heads": ("nearest", "padim")}
+SMALL_PARAMS["anchor by density"] = {**SMALL_ANCHOR, "heads": ("density",)}
+SMALL_PARAMS["paste-net"] = SMALL_PASTE_NET
+SMALL_PARAMS["ensemble"] = {
+    "members": [
+        {"family": "anchor", "params": SMALL_ANCHOR},
+        {"family": "paste-net", "params": SMALL_PASTE_NET},
+    ]
+}
+EPOCHS = {"simsid": 8, "memae": 8, "maddr over memae": 8, "memmc-mae": 8, "paste-net": 12}
 """By row, where it is not 4."""
 ORGAN_N, MODALITY_N = torch.arange(96) % 2, torch.arange(96) // 2 % 2
 Fitted = Callable[[str], Detector]

@@ -107,6 +107,7 @@ def _fit(
         raise ConfigError(msg) from None
     device = next(detector.parameters()).device
     detector.settle(batch.to(device) for batch in torch.split(images.train, BATCH))
+    detector.gauge(batch.to(device) for batch in torch.split(images.held_out, BATCH))
     return history
 
 
