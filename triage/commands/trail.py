@@ -1,13 +1,12 @@
 """What ``triage audit`` does: ask the trail, hand it on, and prove that nobody changed it."""
 
 import hashlib
-import json
 import os
 import sys
 import threading
 import time
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
@@ -19,19 +18,14 @@ from db.audit import Entry, Event
 from db.engine import Database
 from triage import log
 from triage.collectors import Audit
-from triage.commands import common, sheet
+from triage.commands import common
 from triage.errors import ConfigError
 from triage.keys import AUDIT_KEY, site_key
 from triage.settings import Settings
-from triage.trail import atna, balp
-from triage.trail.message import message
+from triage.trail.handout import COLUMNS, lines
 from triage.trail.rows import Question, Row, answered
 from triage.trail.ship import Shipper, run
 
-COLUMNS = (
-    "id", "at", "event_id", "event_type", "action", "outcome", "actor", "actor_role", "ae_title",
-    "network_address", "object_type", "object_id", "detail",
-)  # fmt: skip
 POLL_S = 0.2
 
 
@@ -145,22 +139,11 @@ def _say(name: str, failures: int) -> None:
 
 
 def _write(file: TextIO, rows: Iterator[Row], form: str, own: Audit) -> int:
-    if form == "csv":
-        return sheet.write(file, COLUMNS, ({name: row[name] for name in COLUMNS} for row in rows))
-    count = 0
-    for line in _lines(rows, form, own):
-        file.write(f"{line}\n")
+    count = -1 if form == "csv" else 0  # its header is no row
+    for line in lines(rows, form, own):
+        file.write(line)
         count += 1
     return count
-
-
-def _lines(rows: Iterable[Row], form: str, own: Audit) -> Iterator[str]:
-    for row in rows:
-        if form == "json":
-            yield json.dumps({name: row[name] for name in COLUMNS}, default=str)
-            continue
-        told = message(row, source_id=own.source_id, site_id=own.site_id)
-        yield atna.xml(told).decode() if form == "atna" else json.dumps(balp.resource(told))
 
 
 @contextmanager

@@ -1,12 +1,13 @@
 """Audit rows for others to read: with the patient of the study they speak of, and their seal."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from operator import eq, ge, lt
 from typing import Any, Final
 
-from sqlalchemy import RowMapping, Select, and_, select
-from sqlalchemy.orm import Session
+from sqlalchemy import ColumnElement, RowMapping, Select, and_, or_, select
+from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from db.tables import AuditRow, AuditSealRow, StudyRow
 
@@ -25,6 +26,10 @@ class Question:
     """Patient ID: every row about any of the patient's studies."""
     event: str | None = None
     """DCM code, or the beginning of our own word: "study.held"."""
+    kinds: tuple[str, ...] = ()
+    """Beginnings of our own words, one of which must fit."""
+    before: int | None = None
+    """Only rows with a smaller number: the page behind one."""
     user: str | None = None
     since: datetime | None = None
     until: datetime | None = None
@@ -33,22 +38,28 @@ class Question:
 
 def asked(ask: Question) -> Select[Any]:
     """Give the query for the rows that fit, newest first."""
-    wanted = _whole().order_by(AuditRow.id.desc())
-    if ask.study:
-        wanted = wanted.where(AuditRow.object_id == ask.study)
+    return _whole().where(*_conditions(ask)).order_by(AuditRow.id.desc()).limit(ask.limit)
+
+
+def _conditions(ask: Question) -> Iterator[ColumnElement[bool]]:
     if ask.patient:
         theirs = select(StudyRow.study_instance_uid).where(StudyRow.patient_id == ask.patient)
-        wanted = wanted.where(AuditRow.object_id.in_(theirs))
+        yield AuditRow.object_id.in_(theirs)
     if ask.event:
-        word = AuditRow.event_type.startswith(ask.event, autoescape=True)
-        wanted = wanted.where((AuditRow.event_id == ask.event) | word)
-    if ask.user:
-        wanted = wanted.where(AuditRow.actor == ask.user)
-    if ask.since:
-        wanted = wanted.where(AuditRow.at >= ask.since)
-    if ask.until:
-        wanted = wanted.where(AuditRow.at < ask.until)
-    return wanted.limit(ask.limit)
+        yield (AuditRow.event_id == ask.event) | _begins(ask.event)
+    if ask.kinds:
+        yield or_(*map(_begins, ask.kinds))
+    limits: Mapping[str, tuple[Callable[[Any, Any], Any], InstrumentedAttribute[Any]]] = {
+        "study": (eq, AuditRow.object_id), "user": (eq, AuditRow.actor),
+        "before": (lt, AuditRow.id), "since": (ge, AuditRow.at), "until": (lt, AuditRow.at),
+    }  # fmt: skip
+    for name, (compare, column) in limits.items():
+        if (value := getattr(ask, name)) is not None:
+            yield compare(column, value)
+
+
+def _begins(word: str) -> ColumnElement[bool]:
+    return AuditRow.event_type.startswith(word, autoescape=True)
 
 
 def answered(session: Session, ask: Question) -> Iterator[Row]:
@@ -75,7 +86,7 @@ def _whole() -> Select[Any]:
     return (
         select(
             *AuditRow.__table__.columns, AuditSealRow.seq, AuditSealRow.row_hash,
-            StudyRow.patient_id,
+            StudyRow.patient_id, StudyRow.id.label("study_number"),
         )
         .outerjoin(AuditSealRow, AuditSealRow.audit_id == AuditRow.id)
         .outerjoin(StudyRow, of_study)

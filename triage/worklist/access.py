@@ -115,6 +115,10 @@ ROUTES: Final[Mapping[tuple[str, str], frozenset[str]]] = {
     ("POST", "/admin/health"): ADMINS,
     ("GET", "/emergencies"): WATCHERS,
     ("POST", "/emergencies/{number}/reviewed"): WATCHERS,
+    # the audit trail
+    ("GET", "/audit"): WATCHERS,
+    ("POST", "/audit/find"): WATCHERS,
+    ("POST", "/audit/export"): WATCHERS,
     # queries and retrievals of DICOMweb, mounted (``triage.worklist.dicomweb``)
     ("GET", "/dicomweb"): CLINICIANS,
 }

@@ -19,6 +19,7 @@ from triage.worklist import (
     admin,
     admin_acts,
     api,
+    auditing,
     claims,
     context,
     deliveries,
@@ -108,7 +109,7 @@ def _route(app: FastAPI) -> None:
         app.include_router(part.router)
     for part in (health, signin, images, api, feedback, deliveries, doubts, pages, paper, waiting):
         app.include_router(part.router)
-    for part in (account, single_sign_on, emergencies, viewing, showing, heat, admin, admin_acts):
+    for part in (account, single_sign_on, emergencies, viewing, showing, heat, admin, admin_acts, auditing):
         app.include_router(part.router)
 
 
