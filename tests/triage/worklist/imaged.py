@@ -11,9 +11,11 @@ from sqlalchemy import select
 
 from db.engine import Database, now
 from db.priors import PriorRow
+from db.runs import MapRow
 from db.tables import StudyRow
 from tests.triage.files import Pixels, image
 from tests.triage.worklist.builders import add_result
+from triage import maps
 from triage.ingest import ingest_all
 from triage.settings import Settings
 from triage.spool import Spool
@@ -117,3 +119,19 @@ def in_research(settings: Settings) -> Settings:
 def stored(settings: Settings, sha256: str) -> Path:
     """Give where a stored file is."""
     return settings.spool / "store" / sha256[:2] / f"{sha256}.dcm"
+
+
+def with_map(settings: Settings, rows: Database, *, side: int = 8) -> tuple[int, str]:
+    """Receive a slice whose decisive detection has a map that is hot in one corner."""
+    [built] = ct(1)
+    study = receive(settings, rows, [built])
+    detection = judged(rows, study)
+    values = np.zeros((1, side, side), np.float32)
+    values[0, :2, :2], values[0, -1, -1] = 4.0, 1.0
+    ratio = SIDE / side
+    matrix = np.diag([1.0, ratio, ratio, 1.0])
+    matrix[1:3, 3] = (ratio - 1) / 2
+    one = maps.AnomalyMap(values, matrix[None], ((built.SOPInstanceUID, 1),))
+    with rows.begin() as session:
+        session.add(MapRow(detection_id=detection, sha256=maps.keep(one, settings.results)))
+    return study, str(built.SOPInstanceUID)

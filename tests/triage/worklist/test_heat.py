@@ -8,7 +8,6 @@ import pytest
 from fastapi import FastAPI
 
 from db.engine import Database
-from db.runs import MapRow
 from tests.triage.worklist import imaged
 from tests.triage.worklist.client import Client
 from tests.triage.worklist.conftest import audited
@@ -32,26 +31,10 @@ def empty_app(settings: Settings) -> Iterator[FastAPI]:
     app.state.context.database.dispose()
 
 
-def with_map(settings: Settings, rows: Database, *, side: int = 8) -> tuple[int, str]:
-    """Receive a slice whose decisive detection has a map that is hot in one corner."""
-    [built] = imaged.ct(1)
-    study = imaged.receive(settings, rows, [built])
-    detection = imaged.judged(rows, study)
-    values = np.zeros((1, side, side), np.float32)
-    values[0, :2, :2], values[0, -1, -1] = 4.0, 1.0
-    ratio = imaged.SIDE / side
-    matrix = np.diag([1.0, ratio, ratio, 1.0])
-    matrix[1:3, 3] = (ratio - 1) / 2
-    one = maps.AnomalyMap(values, matrix[None], ((built.SOPInstanceUID, 1),))
-    with rows.begin() as session:
-        session.add(MapRow(detection_id=detection, sha256=maps.keep(one, settings.results)))
-    return study, str(built.SOPInstanceUID)
-
-
 def test_it_lies_where_the_detector_looked_and_is_empty_under_the_limit(
     client: Client, rows: Database, settings: Settings
 ) -> None:
-    study, sop = with_map(settings, rows)
+    study, sop = imaged.with_map(settings, rows)
     answer = client.get(f"/studies/{study}/view/heat/{sop}/1")
     facts = json.loads(answer.headers["x-heat"])
     assert facts["map"] == [8, 8]
@@ -83,7 +66,7 @@ def test_without_a_map_it_says_so(client: Client, rows: Database, settings: Sett
 
 
 def test_a_map_that_is_gone_says_so(client: Client, rows: Database, settings: Settings) -> None:
-    study, sop = with_map(settings, rows)
+    study, sop = imaged.with_map(settings, rows)
     for path in settings.results.rglob("*.map"):
         path.unlink()
     assert client.get(f"/studies/{study}/view/heat/{sop}/1").status_code == 410

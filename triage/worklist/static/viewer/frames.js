@@ -36,11 +36,19 @@ export class Frames {
     return running.promise;
   }
 
+  // Nobody waits for this frame any more: it may go on as one that is asked for ahead.
+  release(frame, width = 0) {
+    const running = this.#running.get(keyOf(frame, width));
+    if (running) running.wanted = false;
+  }
+
   // Ask for these next, in this order; what was asked for ahead before and is not among them stops.
   prefetch(frames, width = 0) {
     const keys = new Set(frames.map((frame) => keyOf(frame, width)));
     for (const [key, one] of this.#running) {
-      if (!one.wanted && !keys.has(key)) one.stop.abort();
+      if (one.wanted || keys.has(key)) continue;
+      one.stop.abort();
+      this.#running.delete(key);
     }
     this.#ahead = frames.filter((frame) => !this.#kept.has(keyOf(frame, width))).map((frame) => [frame, width]);
     this.#more();
@@ -61,7 +69,7 @@ export class Frames {
     one.promise = load(frame, width, stop.signal)
       .then((picture) => this.#keep(key, picture))
       .finally(() => {
-        this.#running.delete(key);
+        if (this.#running.get(key) === one) this.#running.delete(key);
         this.#more();
       });
     this.#running.set(key, one);

@@ -63,7 +63,7 @@ export class Heat {
 
   // Lay the map over the picture. Each of its values stands on every n-th pixel of the image.
   draw(context, pane) {
-    const found = this.#maps.get(pane.frame);
+    const found = this.#maps.get(pane.drawn);
     if (!this.on || !found?.image) return;
     const { step, rows, columns } = found.facts;
     context.setTransform(...pane.view.matrix());

@@ -30,6 +30,7 @@ export class Pane {
   clear() {
     this.stack = null;
     this.index = 0;
+    this.at = 0; // the frame that is drawn, while another one comes
     this.picture = null;
     this.painted = null;
     this.window = null;
@@ -42,6 +43,14 @@ export class Pane {
 
   get look() {
     return this.stack?.looks[this.frame?.look] ?? { windows: [], rows: 0, columns: 0 };
+  }
+
+  get drawn() {
+    return this.stack?.frames[this.at];
+  }
+
+  get drawnLook() {
+    return this.stack?.looks[this.drawn?.look] ?? { windows: [], rows: 0, columns: 0 };
   }
 
   get presets() {
@@ -80,16 +89,18 @@ export class Pane {
   }
 
   async load() {
-    const frame = this.frame;
-    const look = this.look;
+    const { frame, look } = this;
     if (look.columns) this.view.show(look.columns, look.rows, look.aspect);
-    const width = this.width;
+    const { width } = this; // as large as it is shown now
+    if (this.asked && this.asked[0] !== frame) this.frames.release(...this.asked);
     const ready = this.frames.best(frame, width);
+    const coming = ready ?? this.frames.get(frame, width); // before what may be wanted next
+    this.asked = [frame, width];
     this.#ahead(width);
     if (ready) return this.#show(frame, ready);
     this.element.dataset.loading = "yes";
     try {
-      this.#show(frame, await this.frames.get(frame, width));
+      this.#show(frame, await coming);
     } catch (why) {
       if (why.name !== "AbortError" && frame === this.frame) this.#refuse(why);
     }
@@ -110,6 +121,7 @@ export class Pane {
     if (frame !== this.frame) return;
     delete this.element.dataset.loading;
     this.reason = "";
+    this.at = this.index;
     this.picture = picture;
     this.standard = first(this.look, picture);
     this.window ??= this.standard;
@@ -118,6 +130,7 @@ export class Pane {
 
   #refuse(why) {
     delete this.element.dataset.loading;
+    this.at = this.index;
     this.picture = null;
     this.reason = why instanceof NoPicture ? why.message : "This image cannot be shown.";
     this.draw();
@@ -170,7 +183,7 @@ export class Pane {
     if (this.picture) this.#drawPicture();
     const ms = performance.now() - began;
     this.#say();
-    const detail = { ms, index: this.index, reduced: Boolean(this.picture?.facts.reduced) };
+    const detail = { ms, index: this.at, reduced: Boolean(this.picture?.facts.reduced) };
     this.element.dispatchEvent(new CustomEvent("drawn", { detail, bubbles: true }));
   }
 
@@ -185,7 +198,7 @@ export class Pane {
     for (const overlay of this.overlays) overlay(this.context, this);
     this.context.setTransform(1, 0, 0, 1, 0, 0);
     const ratio = devicePixelRatio;
-    drawLines(this.context, this.lines.on(this.frame), this.look, this.view, ratio);
+    drawLines(this.context, this.lines.on(this.drawn), this.drawnLook, this.view, ratio);
     if (this.point) cross(this.context, this.view.screen(this.point), ratio);
   }
 
@@ -221,11 +234,11 @@ export class Pane {
       const place = this.element.querySelector(`[data-say=${part}]`);
       if (place && place.textContent !== text) place.textContent = text;
     };
-    const look = this.look;
+    const look = this.drawnLook;
     const count = this.stack?.frames.length ?? 0;
-    const at = this.frame?.at_mm;
+    const at = this.drawn?.at_mm;
     const where = at === undefined || at === null ? "" : ` \u00b7 ${at.toFixed(1)} mm`;
-    write("place", count ? `Image ${this.index + 1} of ${count}${where}` : "");
+    write("place", count ? `Image ${this.at + 1} of ${count}${where}` : "");
     write("series", this.stack ? [this.stack.modality, this.stack.description].filter(Boolean).join(" ") : "");
     write("window", this.picture ? this.#windowWords() : "");
     const full = Math.round(this.view.scale * 100);
@@ -236,7 +249,7 @@ export class Pane {
     for (const [edge, text] of Object.entries({ right, bottom, left, top })) write(edge, text);
     write("reason", this.reason);
     this.element.querySelector("[data-say=reason]").hidden = !this.reason;
-    this.canvas.setAttribute("aria-label", count ? `${this.index + 1} of ${count}` : "no image");
+    this.canvas.setAttribute("aria-label", count ? `image ${this.at + 1} of ${count}` : "no image");
   }
 
   #windowWords() {

@@ -63,7 +63,7 @@ export class View {
 
   zoomTo(scale, around = [this.size[0] / 2, this.size[1] / 2]) {
     const fixed = this.pixel(around);
-    this.scale = Math.min(Math.max(scale, this.fitting / 8), MOST);
+    this.scale = Math.min(Math.max(scale, Math.min(this.fitting, 1) / 8), MOST);
     this.isFitted = false;
     const moved = this.pixel(around);
     this.centre = this.centre.map((one, axis) => one + fixed[axis] - moved[axis]);

@@ -1,0 +1,57 @@
+"""The heat map on the page, in a real browser."""
+
+from collections.abc import Iterator
+
+import pytest
+from fastapi import FastAPI
+
+from tests.triage.worklist import imaged
+from tests.triage.worklist.browser import House, Window, picture, violations
+from tests.triage.worklist.conftest import audited
+from tests.triage.worklist.test_viewer_page import calm, gap, middle, opened, press, said, windowed
+from triage.settings import Settings
+from triage.worklist.app import create_app
+
+
+@pytest.fixture
+def settings(settings: Settings) -> Settings:
+    return imaged.in_research(settings)
+
+
+@pytest.fixture
+def empty_app(settings: Settings) -> Iterator[FastAPI]:
+    app = create_app(settings)
+    yield app
+    app.state.previews.close()
+    app.state.viewing.close()
+    app.state.context.database.dispose()
+
+
+def test_on_the_page_it_is_off_until_pressed_and_says_what_it_is(
+    house: House, window: Window
+) -> None:
+    study, _ = imaged.with_map(house.settings, house.database)
+    page = opened(window, study)
+    assert page.locator(".research").is_visible()
+    assert page.locator("#heat").is_hidden()
+    assert audited(house.database, "viewer.heat") == []
+    press(page, "0")
+    said(page, "zoom", "100 %")
+    plain = windowed(imaged.ramp(0), 40, 400)
+    assert gap(middle(page), plain) <= 1
+    press(page, "m")
+    page.wait_for_function(
+        "() => document.querySelector('[data-heat=size]').textContent.includes('map 8')"
+    )
+    assert "rarer than 98.7 % of 500 healthy studies" in page.locator("#heat").inner_text()
+    press(page, "0")
+    warm = middle(page)
+    assert gap(warm[2:14, 2:14], plain[3:13, 3:13]) > 30
+    assert gap(warm[30:], plain[34:]) <= 1, "what is under the limit is not drawn"
+    press(page, "]")
+    assert page.locator("#heat input").input_value() == "50"
+    picture(page, "viewer-heat")
+    assert violations(page) == []
+    press(page, "m")
+    page.wait_for_selector("#heat", state="hidden")
+    calm(window)
