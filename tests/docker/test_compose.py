@@ -41,7 +41,34 @@ def test_the_services_are_the_processes_of_triage_up() -> None:
     settings = load()
     site = settings.site.model_copy(update={"broker": Broker(url="redis://redis")})
     processes = {one.name for one in programs(settings.model_copy(update={"site": site}))}
-    assert processes == set(ours()) - {"migrate"}
+    assert processes == set(ours()) - set(optional()) - {"migrate"}
+
+
+def optional() -> dict[str, list[str]]:
+    return {name: one["command"] for name, one in services().items() if "profiles" in one}
+
+
+def test_what_a_site_switches_on_has_a_service_that_is_off_until_then() -> None:
+    from triage.collectors import Audit
+    from triage.commands.up import by_setting
+    from triage.prior_sources import Priors
+    from triage.settings import load
+
+    settings = load()
+    site = settings.site
+    manager = site.ups.manager.model_copy(update={"enabled": True})
+    performer = site.ups.performer.model_copy(update={"managers": ("one",)})
+    server = site.dicomweb.server.model_copy(update={"enabled": True})
+    everything = site.model_copy(
+        update={
+            "audit": Audit.model_construct(collectors=("one",)),
+            "priors": Priors.model_construct(sources=("one",)),
+            "ups": site.ups.model_copy(update={"manager": manager, "performer": performer}),
+            "dicomweb": site.dicomweb.model_copy(update={"server": server}),
+        }
+    )
+    found = by_setting(settings.model_copy(update={"site": everything}))
+    assert {one.name: list(one.arguments[1:]) for one in found} == optional()
 
 
 def test_the_dockerfile_copies_what_exists() -> None:
