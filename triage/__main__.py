@@ -25,6 +25,7 @@ from triage.commands.doors_audit import app as audit_app
 from triage.commands.feedback import app as feedback_app
 from triage.commands.priors import app as priors_app
 from triage.commands.study_text import study_text
+from triage.commands.tokens import app as token_app
 from triage.commands.ups import app as ups_app
 from triage.commands.users import app as user_app
 from triage.errors import TriageError
@@ -51,6 +52,7 @@ for name, part in (
     ("dicomweb", dicomweb_app),
     ("priors", priors_app),
     ("user", user_app),
+    ("token", token_app),
 ):
     app.add_typer(part, name=name)
 doors_custody.add_to(app)

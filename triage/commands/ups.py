@@ -92,7 +92,7 @@ def token_ls(*, as_json: AsJson = False, state: State = None, config: Config = N
     with common.opened(common.load(state, config)) as database, database.reading() as session:
         rows = [
             {"name": one.name, "roles": one.roles, "created_at": one.created_at,
-             "revoked_at": one.revoked_at}
+             "expires_at": one.expires_at, "revoked_at": one.revoked_at}
             for one in tokens.known(session)
         ]  # fmt: skip
     if as_json:

@@ -120,9 +120,15 @@ ROUTES: Final[Mapping[tuple[str, str], frozenset[str]]] = {
     ("POST", "/audit/find"): WATCHERS,
     ("POST", "/audit/export"): WATCHERS,
     # queries and retrievals of DICOMweb, mounted (``triage.worklist.dicomweb``)
-    ("GET", "/dicomweb"): CLINICIANS,
+    ("GET", "/dicomweb"): CLINICIANS | MACHINES,
 }
 """(method, path template) to the roles it serves. HEAD is GET."""
+
+SCOPES: Final[Mapping[tuple[str, str], str]] = {
+    ("GET", "/api/studies"): "worklist",
+    ("GET", "/dicomweb"): "reader",
+}
+"""What a program's token must say, of the routes that serve programs."""
 
 HOMES: Final = ("/studies", "/audit", "/account")
 """Where an account starts: the first that its roles may open."""
@@ -131,6 +137,11 @@ HOMES: Final = ("/studies", "/audit", "/account")
 def allowed(method: str, path: str) -> frozenset[str]:
     """Give the roles that a route serves; nobody for a route that is not in the table."""
     return ROUTES.get(("GET" if method == "HEAD" else method, path), frozenset())
+
+
+def scope(method: str, path: str) -> str | None:
+    """Give the scope that a program needs; None where no program is served."""
+    return SCOPES.get(("GET" if method == "HEAD" else method, path))
 
 
 def may(roles: Collection[str], method: str, path: str) -> bool:

@@ -2,12 +2,14 @@
 
 import secrets
 from dataclasses import replace
+from datetime import timedelta
 from typing import Final
 
 from fastapi import HTTPException, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse, RedirectResponse, Response
 
+from triage.ups import tokens
 from triage.worklist import access, context, emergencies, sessions
 from triage.worklist.sessions import Viewer
 
@@ -40,13 +42,13 @@ async def admit(request: Request) -> None:
     who = await run_in_threadpool(_find, request)
     if who is None:
         raise SignInFirst
-    if who.roles.isdisjoint(access.CLINICIANS):
+    if who.scopes is None and who.roles.isdisjoint(access.CLINICIANS):
         who = replace(who, emergency=await run_in_threadpool(_emergency, request, who))
     request.state.viewer = who
-    if roles.isdisjoint(who.roles) and not who.emergency:
+    if not _serves(request, roles, who):
         await run_in_threadpool(_note_refusal, request)
         raise HTTPException(403, access.REFUSED)
-    if request.method not in SAFE and not await _carries_token(request, who):
+    if request.method not in SAFE and who.scopes is None and not await _carries_token(request, who):
         raise HTTPException(403, "The form is out of date. Go back, reload and send it again.")
 
 
@@ -60,8 +62,27 @@ def refuse(request: Request, _why: Exception) -> Response:
     return RedirectResponse(target, 303)
 
 
+def _serves(request: Request, roles: frozenset[str], who: Viewer) -> bool:
+    """Tell whether a route is for one of these roles, and for a program whether in its scope."""
+    if who.scopes is not None:
+        scope = access.scope(request.method, request.scope["route"].path)
+        return not roles.isdisjoint(who.roles) and scope in who.scopes
+    return who.emergency > 0 or not roles.isdisjoint(who.roles)
+
+
+def _program(request: Request, header: str) -> Viewer | None:
+    """Give the program that a token names. Its cookies, if any, count for nothing."""
+    database, address = context.of(request).database, context.address(request)
+    asker = tokens.bearer(database, header, address)
+    if asker is None:
+        return None
+    return Viewer(0, asker.name, access.Role.SERVICE, "", "", timedelta(0), scopes=asker.roles)
+
+
 def _find(request: Request) -> Viewer | None:
     here = context.of(request)
+    if header := request.headers.get("authorization", ""):
+        return _program(request, header)
     token = request.cookies.get(here.session_cookie)
     if not token:
         return None

@@ -53,6 +53,9 @@ class Viewer:
     emergency: int = 0
     """Number of the opening by which this study is seen; 0 where the role opens it."""
 
+    scopes: frozenset[str] | None = None
+    """Of a program's token; None for a person."""
+
     @property
     def roles(self) -> frozenset[str]:
         """Give the roles, of which ``role`` is the text."""

@@ -1,6 +1,7 @@
 """Every route is really called as every role, and must do what the checked-in page says."""
 
 import re
+from datetime import timedelta
 from pathlib import Path
 from typing import Final
 
@@ -15,6 +16,7 @@ from tests.triage.worklist.builders import add_instance, add_study
 from tests.triage.worklist.client import Client
 from tests.triage.worklist.conftest import audited
 from tests.triage.worklist.test_guard import every_route
+from triage.ups import tokens
 from triage.worklist import access, sessions
 from triage.worklist.access import ANONYMOUS, Role
 
@@ -49,10 +51,11 @@ def csrf_of(rows: Database) -> str:
         return session.scalars(latest).one()
 
 
-def called(client: Client, method: str, path: str, csrf: str) -> bool:
+def called(client: Client, method: str, path: str, csrf: str, bearer: str = "") -> bool:
     """Tell whether a route was opened."""
     url = re.sub(r"\{.*?\}", "1", path).replace("/dicomweb", "/dicomweb/studies")
     headers = {"X-CSRF-Token": csrf} if method != "GET" else {}
+    headers |= {"Authorization": f"Bearer {bearer}"} if bearer else {}
     answer = client.ask(method, url, headers=headers, data={} if method == "POST" else None)
     if answer.status_code == 401:
         return False
@@ -98,6 +101,46 @@ def test_every_route_opens_for_whom_the_page_says_and_for_nobody_else(
     noted = [row for kind in kinds for row in audited(rows, kind)]
     assert len(noted) == (0 if who == ANONYMOUS else refused)
     assert all(row.outcome == 8 and row.actor_role == who for row in noted)
+
+
+def test_a_program_opens_its_routes_and_no_other(anonymous: Client, rows: Database) -> None:
+    with rows.begin() as session:
+        add_instance(session, add_study(session))
+        token = tokens.add(session, "program", sorted(tokens.SCOPES), actor="test")
+    for (method, path), roles in MATRIX.items():
+        opened = called(anonymous, method, path, "", token)
+        assert opened == (Role.SERVICE in roles) or ANONYMOUS in roles, f"{method} {path}"
+    noted = audited(rows, "access.refused")
+    assert len(noted) == sum(Role.SERVICE not in roles for roles in MATRIX.values())
+    assert {(row.actor, row.actor_role, row.outcome) for row in noted} == {
+        ("program", "service", 8)
+    }
+
+
+@pytest.mark.parametrize("path", sorted(path for _, path in access.SCOPES))
+def test_a_program_needs_the_scope_and_a_token_that_has_not_ended(
+    anonymous: Client, rows: Database, path: str
+) -> None:
+    scope = access.SCOPES["GET", path]
+    with rows.begin() as session:
+        others = sorted(tokens.SCOPES - {scope})
+        lacking = tokens.add(session, "lacking", others, actor="test")
+        ended = tokens.add(session, "ended", [scope], actor="test", lasts=timedelta(seconds=-1))
+        revoked = tokens.add(session, "revoked", [scope], actor="test")
+        tokens.revoke(session, "revoked", actor="test")
+        good = tokens.add(session, "good", [scope], actor="test", lasts=timedelta(days=1))
+    for token in (lacking, ended, revoked, "guessed"):
+        assert not called(anonymous, "GET", path, "", token)
+    assert called(anonymous, "GET", path, "", good)
+    become(rows, anonymous, "radiologist")
+    assert not called(anonymous, "GET", path, "", "guessed")
+
+
+def test_every_route_of_programs_has_a_scope() -> None:
+    served = {key for key, roles in access.ROUTES.items() if Role.SERVICE in roles}
+    public = {key for key, roles in access.ROUTES.items() if ANONYMOUS in roles}
+    assert served - public == set(access.SCOPES)
+    assert set(access.SCOPES.values()) <= tokens.SCOPES
 
 
 @pytest.mark.parametrize("who", ["", "reader", Role.SERVICE])

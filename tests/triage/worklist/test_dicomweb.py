@@ -50,7 +50,7 @@ def test_a_session_does_not_open_it_and_a_token_opens_nothing_else(
     answer = program.get("/dicomweb/workitems", headers=headers)
     assert answer.status_code == 204
     assert answer.headers["X-Content-Type-Options"] == "nosniff"
-    assert program.get("/api/studies", headers=headers).status_code == 401
+    assert program.get("/api/studies", headers=headers).status_code == 403
 
 
 def test_an_item_of_a_large_study_is_taken_and_one_without_end_is_not(
