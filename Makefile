@@ -30,6 +30,7 @@ lock: .venv/ready          ## resolve again, with hashes; torch stays out, each 
 
 lists: .venv/ready         ## write the pages that are made of other files
 	python -m tests.house.soup
+	python -m tests.house.security
 
 sbom: .venv/ready          ## what is installed, as CycloneDX
 	mkdir -p dist

@@ -21,6 +21,9 @@ GROUPS = {0x0008, 0x0010, 0x0018, 0x0020, 0x0032, 0x0038, 0x0040, 0x0088, 0x2110
 KEEP = {"CodeValue", "CodingSchemeDesignator", "LongCodeValue"}
 
 
+ADDRESSES = ("RetrieveURL", "RetrieveURI", "PixelDataProviderURL", "ContactURI")
+
+
 def canaries(number: int) -> Iterator[DataElement]:
     """Give an element with a canary for every text attribute of one value."""
     for tag, (vr, vm, _, retired, keyword) in DicomDictionary.items():
@@ -54,10 +57,17 @@ def written(dataset: Dataset, path: Path) -> Path:
     return path
 
 
-def studies(folder: Path) -> list[Path]:
-    """Write studies that come to every kind of end; gives their files in the order to send."""
+def studies(folder: Path, trap: str) -> list[Path]:
+    """Write studies that come to every kind of end; gives their files in the order to send.
+
+    Args:
+        folder: for the files.
+        trap: an address that the first one names wherever an attribute can hold one.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     healthy = marked(1, study="canary healthy", rows=128)
+    for keyword in ADDRESSES:
+        setattr(healthy, keyword, trap)
     paths = [written(healthy, folder / "1.dcm")]
 
     twin = marked(2, study="canary twins", rows=64)

@@ -6,6 +6,7 @@ environment of each process, temporary files, the audit trail, addresses, titles
 """
 
 import re
+import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -14,6 +15,8 @@ from pathlib import Path
 
 import httpx
 import pytest
+import redis
+import yaml
 from sqlalchemy import inspect, select, text
 
 from db.engine import Database, now
@@ -26,6 +29,12 @@ from triage.worklist import passwords
 pytestmark = [pytest.mark.path, pytest.mark.slow, pytest.mark.timeout(600)]
 HIDDEN = re.compile(r'name="(csrf_token|form_token)" value="([^"]*)"')
 NAME, PASSWORD = "canary.reader", "a long password for canaries"
+BROKER_PASSWORD = "only" + "for-this-run-of-the-tests"
+LIMITED = (
+    "--user", "triage", "on", f">{BROKER_PASSWORD}", "~cpu*", "~gpu*", "~_kombu*", "~unacked*",
+    "&*", "+@all", "-@admin", "-@dangerous", "+info",
+)  # fmt: skip
+"""Redis' user of the program: its own queues, and nothing that administers."""
 MAY_HOLD = {"study", "outbox", "custody", "series_arrival", "station_pace"}
 """What the worklist shows, what is delivered, whose each content was; and, of equipment, which
 station sent what."""
@@ -40,6 +49,8 @@ class Run:
     folder: Path
     traffic: Path
     postgres_log: Path
+    trap: socket.socket
+    """Where the addresses in the data sets lead."""
 
 
 @pytest.fixture(scope="module")
@@ -48,21 +59,25 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
     (folder / "tmp").mkdir()
     with (
         servers.orthanc(folder / "orthanc") as pacs,
-        servers.redis(folder / "redis") as broker,
+        servers.redis(folder / "redis", *LIMITED) as broker,
         servers.postgres() as postgres,
         (folder / "traffic").open("wb") as traffic,
+        socket.create_server(("127.0.0.1", 0)) as trap,
     ):
+        trap.setblocking(False)
+        address = f"http://127.0.0.1:{trap.getsockname()[1]}/instances/1"
         listening = subprocess.Popen(
             [servers.binary("redis-cli"), "-p", str(broker.port), "monitor"], stdout=traffic
         )
-        urls = {"database_url": postgres.new_database("canaries"), "broker_url": broker.url}
+        url = broker.url.replace("redis://", f"redis://triage:{BROKER_PASSWORD}@")
+        urls = {"database_url": postgres.new_database("canaries"), "broker_url": url}
         variables = {"TRIAGE_LOG_LEVEL": "DEBUG", "TMPDIR": str(folder / "tmp")}
         try:
             with site(folder, pacs, variables=variables, **urls) as running:
-                for path in studies(folder / "sent"):
+                for path in studies(folder / "sent", address):
                     running.send(path, check=False)
                 running.settle(5, limit_s=240)
-                yield Run(running, folder, folder / "traffic", postgres.socket_folder / "log")
+                yield Run(running, folder, folder / "traffic", postgres.socket_folder / "log", trap)
         finally:
             servers.end(listening)
 
@@ -135,6 +150,36 @@ def test_no_process_has_one_in_its_arguments_or_its_environment(run: Run) -> Non
     for pid in pids:
         for name in ("environ", "cmdline"):
             assert not _holds(Path(f"/proc/{pid}/{name}").read_bytes()), (pid, name)
+
+
+def test_the_broker_lets_us_do_no_more_than_we_need(run: Run) -> None:
+    url = yaml.safe_load((run.site.state / "configs" / "site.yaml").read_text())["broker"]["url"]
+    with redis.Redis.from_url(url) as ours:
+        assert ours.ping()
+        for asked in (lambda: ours.config_get("dir"), lambda: ours.get("others"), ours.flushall):
+            with pytest.raises(redis.exceptions.NoPermissionError):
+                asked()
+
+
+def test_no_secret_is_in_an_environment_an_argument_or_a_log(run: Run) -> None:
+    keys = [path.read_bytes() for path in (run.site.state / "secrets").glob("*.key")]
+    assert keys
+    secrets = [*keys, *(key.hex().encode() for key in keys), BROKER_PASSWORD.encode()]
+    places = [
+        *(Path(f"/proc/{pid}/{name}") for pid in run.site.pids_of("")
+          for name in ("environ", "cmdline")),
+        *(run.site.state / "logs").glob("*.log"), run.folder / "up.log", run.traffic,
+    ]  # fmt: skip
+    for place in places:
+        content = place.read_bytes()
+        assert not [one for one in secrets if one in content], place
+
+
+def test_no_address_that_a_data_set_names_was_called(run: Run) -> None:
+    port = str(run.trap.getsockname()[1]).encode()
+    assert any(port in path.read_bytes() for path in (run.folder / "sent").glob("*.dcm"))
+    with pytest.raises(BlockingIOError):
+        run.trap.accept()
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,11 @@
 """What is installed is what was released, in sound versions, under licences that we may ship."""
 
+import hashlib
 import json
+import subprocess
+import sys
 import tomllib
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -147,3 +151,36 @@ def test_every_line_of_the_lock_has_a_hash() -> None:
     for line in lines:
         Requirement(line.split(" --hash")[0].strip())
         assert "--hash=sha256:" in line, line
+
+
+def wheel(folder: Path, content: str) -> Path:
+    """Build a package of one line."""
+    folder.mkdir()
+    path = folder / "planted-1.0-py3-none-any.whl"
+    info = "planted-1.0.dist-info"
+    with zipfile.ZipFile(path, "w") as file:
+        file.writestr("planted.py", content)
+        file.writestr(f"{info}/METADATA", "Metadata-Version: 2.1\nName: planted\nVersion: 1.0\n")
+        file.writestr(
+            f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+        )
+        file.writestr(f"{info}/RECORD", "")
+    return path
+
+
+def test_a_tampered_wheel_is_not_installed(tmp_path: Path) -> None:
+    good = wheel(tmp_path / "good", "VALUE = 1\n")
+    wheel(tmp_path / "bad", "VALUE = 2\n")
+    digest = hashlib.sha256(good.read_bytes()).hexdigest()
+    lock = tmp_path / "lock"
+    lock.write_text(f"planted==1.0 --hash=sha256:{digest}\n")
+    for name, is_installed in (("good", True), ("bad", False)):
+        target = tmp_path / f"into-{name}"
+        command = [
+            sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index",
+            "--disable-pip-version-check", "--root-user-action=ignore", "--require-hashes",
+            "--find-links", str(tmp_path / name), "--target", str(target), "-r", str(lock),
+        ]  # fmt: skip
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+        assert (done.returncode == 0) is is_installed, done.stderr
+        assert (target / "planted.py").is_file() is is_installed
