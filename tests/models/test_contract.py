@@ -46,7 +46,6 @@ SMALL_PARAMS["simsid"] = {
 SMALL_ANCHOR: Mapping[str, object] = {"size_px": 16, "widths": (8, 8, 8), "slots": 64}
 SMALL_PASTE_NET: Mapping[str, object] = {"size_px": 16, "widths": (8, 16)}
 SMALL_PARAMS["anchor"] = SMALL_ANCHOR
-SMALL_PARAMS["anchor by nearest"] = {**SMALL_ANCHOR, "heads": ("nearest", "padim")}
 SMALL_PARAMS["anchor by density"] = {**SMALL_ANCHOR, "heads": ("density",)}
 SMALL_PARAMS["paste-net"] = SMALL_PASTE_NET
 SMALL_PARAMS["ensemble"] = {
