@@ -10,6 +10,8 @@ SEXES: Final = {"M": "male", "F": "female", "O": "other"}
 MOST: Final = 120
 DA: Final = 8
 MISSING: Final = "\N{EN DASH}"
+LONGEST_NAME: Final = 200
+"""Characters of a person's name that are shown; a group of PN has 64 at most (PS3.5 6.2)."""
 
 
 def person(name: str) -> str:
@@ -17,7 +19,8 @@ def person(name: str) -> str:
     alphabetic = next((group for group in name.split("=") if group.strip("^ ")), "")
     family, _, rest = alphabetic.partition("^")
     given = " ".join(part.strip() for part in rest.split("^")[:2] if part.strip())
-    return ", ".join(part for part in (family.strip(), given) if part) or MISSING
+    name = ", ".join(part for part in (family.strip(), given) if part) or MISSING
+    return name if len(name) <= LONGEST_NAME else f"{name[:LONGEST_NAME]}\N{HORIZONTAL ELLIPSIS}"
 
 
 def day(text: str) -> str:

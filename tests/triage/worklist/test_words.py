@@ -18,6 +18,7 @@ from triage.worklist import words
         ("^JANE", "JANE"),
         ("", words.MISSING),
         ("^^", words.MISSING),
+        ("A" * 65_536 + "^B", "A" * words.LONGEST_NAME + "\u2026"),
     ],
 )
 def test_a_person_name_reads_family_then_given(name: str, shown: str) -> None:
