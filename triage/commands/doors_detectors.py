@@ -40,15 +40,22 @@ def evaluate(
         typer.Option(metavar="DIR", help="Write report.json and report.html, with pictures."),
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    *,
+    deletion: Annotated[
+        bool, typer.Option("--deletion", help="Also test whether maps show what carried scores.")
+    ] = False,
     as_json: AsJson = False,
     state: State = None,
     config: Config = None,
 ) -> None:
     """Measure a trained detector on labelled pictures it has not seen."""
     from triage.commands.evaluate import Question, evaluate
+    from triage.commands.evaluate_deletion import deletion_lines
     from triage.commands.evaluate_page import lines
 
-    asked = Question(data, tuple(subset or ()), tuple(split or ()), stratum, alpha, device)
+    asked = Question(
+        data, tuple(subset or ()), tuple(split or ()), stratum, alpha, device, deletion
+    )
     installed = (one / artifact for one in common.load(state, config).artifacts)
     folder = next((one for one in (artifact, *installed) if one.is_dir()), artifact)
     found = evaluate(folder, asked, out=out)
@@ -58,6 +65,8 @@ def evaluate(
     for result in found.results:
         title = f"{result.subset}: {result.healthy} healthy, {result.abnormal} abnormal"
         common.print_table((title, result.stratum), list(lines(result)))
+    for one in found.deletions:
+        common.print_table((f"{one.subset}: deletion", ""), list(deletion_lines(one)))
     for text in (*found.checked, *([f"Read {out / 'report.html'}"] if out else [])):
         typer.echo(text)
 

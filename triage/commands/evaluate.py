@@ -17,6 +17,7 @@ from models.artifact import Artifact, BadArtifact
 from models.calibrate import Place, Rule, Uncalibrated
 from models.contract import Detector
 from triage.commands.calibrate_sources import site_of
+from triage.commands.evaluate_deletion import Deleted, deletion
 from triage.commands.evaluate_page import page
 from triage.commands.evaluation import Report, Result, Scored, judge, score, trivial_scores
 from triage.commands.measure import BATCH, Prepared, prepare
@@ -44,6 +45,8 @@ class Question:
     """None: the one that the card names for the subset, else the one with most scores."""
     alpha: float = 0.05
     device: str = "auto"
+    deletion: bool = False
+    """Also replace each picture's strangest region, and look whether the score falls."""
 
 
 def evaluate(folder: Path, question: Question, *, out: Path | None = None) -> Report:
@@ -64,6 +67,7 @@ def evaluate(folder: Path, question: Question, *, out: Path | None = None) -> Re
     checked = require_unseen(loaded.card, pictures, everything, loaded.calibration.images)
     strata = [stratum_of(loaded, part[0].subset, question.stratum) for part in tested]
     found: list[tuple[Result, Scored]] = []
+    deletions: list[Deleted] = []
     seconds = 0.0
     with _bar(loaded.card.name, sum(map(len, tested))) as moved:
         for part, stratum in zip(tested, strata, strict=True):
@@ -74,7 +78,10 @@ def evaluate(folder: Path, question: Question, *, out: Path | None = None) -> Re
             seconds += time.perf_counter() - began
             near = _learnt_beside(everything, part[0].subset)
             trivial = trivial_scores(prepared, prepare(near, recipe).voxels if near else None)
-            found.append((_judge(scored, loaded, stratum, question.alpha, trivial), scored))
+            judged = _judge(scored, loaded, stratum, question.alpha, trivial)
+            found.append((judged, scored))
+            if question.deletion:
+                deletions.append(deletion(scored, loaded, judged.threshold))
     report = Report(
         name=loaded.card.name,
         version=loaded.card.version,
@@ -86,6 +93,7 @@ def evaluate(folder: Path, question: Question, *, out: Path | None = None) -> Re
         images_per_second=sum(map(len, tested)) / max(seconds, 1e-9),
         results=tuple(result for result, _ in found),
         intended_use=loaded.card.intended_use,
+        deletions=tuple(deletions),
     )
     if out is not None:
         _write(out, report, loaded, [scored for _, scored in found])

@@ -11,6 +11,7 @@ from models.artifact import Figure
 from models.contract import Coder, Detector
 from models.metrics import curve
 from triage.commands.evaluate_charts import ABNORMAL, HEALTHY, Bytes, histogram, roc, sheet
+from triage.commands.evaluate_deletion import deletion_lines
 from triage.commands.evaluation import Report, Result, Scored
 
 if TYPE_CHECKING:
@@ -50,7 +51,8 @@ def page(report: Report, detector: Detector, scored: Sequence[Scored]) -> str:
     ]
     for place, (result, one) in enumerate(zip(report.results, scored, strict=True)):
         parts += [f"<h2{' class=first' if not place else ''}>{escape(result.subset)}</h2>"]
-        parts += [*_numbers(result), *_charts(result, one), *_sheet(one, detector)]
+        parts += [*_numbers(result), *_deleted(report, result.subset)]
+        parts += [*_charts(result, one), *_sheet(one, detector)]
     return "\n".join([*parts, f'<p class="use">{DISCLAIMER}</p>', "</body></html>", ""])
 
 
@@ -88,6 +90,18 @@ def _numbers(result: Result) -> Iterator[str]:
     for name, value in lines(result):
         yield _line(name, value)
     yield "</table>"
+
+
+def _deleted(report: Report, subset: str) -> Iterator[str]:
+    for found in report.deletions:
+        if found.subset == subset:
+            yield (
+                f"<p>Deletion test: of each of the {found.pictures} abnormal pictures the "
+                f"{found.share:.0%} that its map marks highest were replaced by the "
+                "reconstruction, and a region of that shape elsewhere.</p><table>"
+            )
+            yield from (_line(name, value) for name, value in deletion_lines(found))
+            yield "</table>"
 
 
 def lines(result: Result) -> Iterator[tuple[str, str]]:

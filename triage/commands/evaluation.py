@@ -27,6 +27,7 @@ from models.bootstrap import (
     sensitivity_of,
 )
 from models.metrics import share_flagged
+from triage.commands.evaluate_deletion import Deleted
 from triage.commands.measure import BATCH, Prepared
 from triage.frozen import Frozen
 
@@ -85,6 +86,8 @@ class Report(Frozen):
     """Scored, prepared pictures, in batches; reading and preparing not counted."""
     results: tuple[Result, ...]
     intended_use: str
+    deletions: tuple[Deleted, ...] = ()
+    """Where asked for: whether the maps show what carried the scores."""
 
 
 @dataclass(frozen=True, slots=True)
