@@ -22,7 +22,7 @@ Shapes: N slices, C channels, H W rows and columns, P places in rows, F features
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 import torch
 import torch.nn.functional as F
@@ -71,11 +71,21 @@ class Anchor(Detector):
         weights_sha256: str | None = None,
         vit: dict[str, int] | None = None,
     ) -> None:
-        given: dict[str, Any] = dict(locals())
         super().__init__(
-            **{name: value for name, value in given.items() if name not in ("self", "__class__")}
+            size_px=size_px,
+            encoder=encoder,
+            widths=list(widths),
+            masked=masked,
+            heads=list(heads),
+            slots=slots,
+            place_weight=place_weight,
+            top=top,
+            margin=margin,
+            squeeze=squeeze,
+            weights=weights,
+            weights_sha256=weights_sha256,
+            vit=vit,
         )
-        self.params |= {"widths": list(widths), "heads": list(heads)}
         _refuse(size_px, heads, top, margin)
         self.is_from_file = encoder == "vit" or weights is not None or weights_sha256 is not None
         self.encoder = self._encoder(encoder, Path(weights) if weights else None)
@@ -131,7 +141,9 @@ class Anchor(Detector):
         features_NPF = torch.cat([self._features(voxels_NCHW) for voxels_NCHW in batches])
         features_NPF = features_NPF[:: max(1, -(-len(features_NPF) // LIMIT))]
         self.centre_F = features_NPF.mean((0, 1))
-        self.scale_F = features_NPF.std((0, 1)).clamp_min(1e-4)
+        scale_F = features_NPF.std((0, 1))
+        # What hardly ever varies would else make any change of it look enormous.
+        self.scale_F = scale_F.clamp_min(float(1e-2 * scale_F.median())).clamp_min(1e-6)
         standard_NPF = self._standard(features_NPF)
         for head in self.heads.values():
             assert isinstance(head, Padim | Nearest | Density)  # noqa: S101 - a ModuleDict forgets
