@@ -99,7 +99,7 @@ document.addEventListener("keydown", (event) => {
     event.preventDefault();
     KEYS[event.key]();
   } else if (!typing && keysOn() && /^[a-z]$/.test(event.key) && !event.repeat) {
-    document.querySelector(`button[data-key="${event.key}"]`)?.click();
+    document.querySelector(`[data-key="${event.key}"]`)?.click();
   }
 });
 
