@@ -107,7 +107,9 @@ class Window:
         self.complaints: list[str] = []
         self.foreign: list[str] = []
         page.on("pageerror", lambda why: self.complaints.append(str(why)))
-        page.on("console", lambda said: self._hear(said.type, said.text))
+        page.on(
+            "console", lambda said: self._hear(said.type, f"{said.text} {said.location['url']}")
+        )
         page.on("request", lambda one: self._see(one.url))
 
     def open(self, path: str) -> Page:

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from fastapi import FastAPI
@@ -33,7 +34,7 @@ def other(app: FastAPI, rows: Database) -> Iterator[Client]:
         yield client
 
 
-def study(rows: Database, outcome: str = "prioritised", **given: object) -> int:
+def study(rows: Database, outcome: str = "prioritised", **given: Any) -> int:
     with rows.begin() as session:
         return add_study(session, outcome, **given).id
 

@@ -1,0 +1,222 @@
+"""The list in Chromium, by keyboard: clocks, claims, news, filters, search; axe's verdict."""
+
+from datetime import datetime, timedelta
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from db.engine import now
+from db.priors import PriorRow
+from tests.triage.worklist.browser import House, Window, picture, violations
+from tests.triage.worklist.builders import RESTS, add_study, add_warning
+from triage.worklist.context import DISCLAIMER
+
+pytestmark = pytest.mark.slow
+EVIL = "<img src=/static/evil.png onerror=document.body.dataset.evil=1>\u202egnp.exe"
+SECOND = "dr.second"
+
+
+def fill(house: House) -> None:
+    """Put a study of every state on the list, some aged, late, claimable, with priors."""
+    with house.database.begin() as session:
+        for number, outcome in enumerate(RESTS):
+            for part in range(2):
+                raised = outcome == "prioritised"
+                study = add_study(
+                    session, outcome, minutes=5 + 150 * part + number, priority=raised * (part + 1),
+                    priority_name=("raised", "high")[part] if raised else "",
+                    patient_name=f"FAMILY{number}{part}^GIVEN", patient_birth_date="19600101",
+                    patient_sex="F", study_date="20261121", study_time="101500",
+                    modality=("CT", "DX")[part], body_part="CHEST", study_description="Chest PA",
+                    source_ae_title=f"ROOM_{part}", accession_number=f"A{number}{part}",
+                    sentence="At least as unusual as 990 of 1000 healthy studies.",
+                )  # fmt: skip
+        aged = add_study(session, "not prioritised", minutes=300, patient_name="AGED^ONE")
+        add_warning(session, aged)
+        session.add(
+            PriorRow(
+                study_id=study.id, study_instance_uid="2.25.77", source="", state="here",
+                asked_at=now(session), open_until=now(session),
+            )
+        )  # fmt: skip
+        add_study(session, patient_name=EVIL + "x" * 65_536, patient_id=EVIL, minutes=1)
+
+
+def names(page: Page) -> list[str]:
+    return page.locator("#rows a.open").all_text_contents()
+
+
+def focused(page: Page) -> str | None:
+    found = page.evaluate("document.activeElement.closest('tr')?.id ?? null")
+    return None if found is None else str(found)
+
+
+def test_a_reader_finds_claims_and_leaves_a_study_by_keys_alone(house: House) -> None:
+    fill(house)
+    house.account("dr.first", "radiologist")
+    house.account(SECOND, "radiologist")
+    reader, other = house.window("dr.first"), house.window(SECOND)
+    page, there = reader.open("/studies"), other.open("/studies")
+    ids = page.locator("#rows tr").evaluate_all("rows => rows.map(row => row.id)")
+    assert page.locator('#rows a.open[tabindex="0"]').count() == 1
+    page.keyboard.press("j")
+    page.keyboard.press("j")
+    page.keyboard.press("k")
+    page.keyboard.press("ArrowDown")
+    assert focused(page) == ids[1]
+    assert page.locator('#rows a.open[tabindex="0"]').count() == 1
+    page.keyboard.press("c")
+    expect(page.locator(f"#{ids[1]} .claim")).to_have_text("yours")
+    expect(page.locator("#spoken")).to_have_text("Claimed")
+    assert focused(page) == ids[1]  # the list was told anew and the focus stayed
+    expect(there.locator(f"#{ids[1]} .claim")).to_have_text("dr.first")  # by the stream
+    there.locator(f"#{ids[1]} a.open").focus()
+    there.keyboard.press("c")
+    expect(there.locator("#takeover .owner")).to_have_text("dr.first")
+    assert violations(there) == []
+    picture(there, "list-take-over")
+    there.keyboard.press("2")
+    expect(there.locator(f"#{ids[1]} .claim")).to_have_text("yours")
+    expect(page.locator(f"#{ids[1]} .claim")).to_have_text(SECOND)
+    there.keyboard.press("c")
+    expect(page.locator(f"#{ids[1]} .unread")).to_be_visible()
+    page.keyboard.press("n")
+    page.wait_for_url("**/studies/*?list=unread")
+    reader.ready()
+    page.keyboard.press("c")
+    expect(page.locator(".claiming .is-mine")).to_contain_text("You read this study")
+    reader.ready()
+    page.keyboard.press("Escape")
+    page.wait_for_url("**/studies?list=unread")
+    told = [one for one in reader.complaints + other.complaints if "preview.png" not in one]
+    assert told == []  # these studies hold no image
+    assert (reader.foreign, other.foreign) == ([], [])
+
+
+def test_what_is_new_is_announced_and_moves_no_row_under_a_hand(
+    house: House, window: Window
+) -> None:
+    fill(house)
+    page = window.open("/studies")
+    page.keyboard.press("j")
+    page.keyboard.press("j")
+    before, here = names(page), focused(page)
+    top = page.evaluate("document.activeElement.getBoundingClientRect().top")
+    with house.database.begin() as session:
+        for number in range(3):
+            add_study(session, "prioritised", priority=2, patient_name=f"NEW{number}")
+    expect(page.locator("#show-new")).to_have_text("3 new \u2013 show")
+    assert names(page) == before
+    assert page.evaluate("document.activeElement.getBoundingClientRect().top") == top
+    assert page.locator("#spoken").text_content() == "3 new studies"
+    picture(page, "list-news")
+    page.locator("#show-new").click()
+    expect(page.locator("#rows tr")).to_have_count(len(before) + 3)
+    assert page.locator("#show-new").is_hidden()
+    assert focused(page) in {here, None}
+    expect(page.locator("#freshness")).to_have_text("Live")
+    assert window.complaints == []
+
+
+def test_a_filter_is_in_the_url_and_what_is_typed_is_not(house: House, window: Window) -> None:
+    fill(house)
+    page = window.open("/studies")
+    page.locator("#filters select[name=modality]").select_option("CT")
+    page.wait_for_url("**/studies?modality=CT")
+    window.ready()
+    assert page.locator("#rows tr").count() == 6
+    page.locator("#list-unread").click()
+    page.wait_for_url("**/studies?list=unread&modality=CT")
+    window.ready()
+    page.keyboard.press("/")
+    page.keyboard.type("family00")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/studies/search")
+    window.ready()
+    assert names(page) == ["FAMILY00, GIVEN"]
+    assert violations(page) == []
+    picture(page, "search")
+    assert window.complaints == []
+
+
+def test_the_clock_runs_without_asking_and_says_late(house: House, window: Window) -> None:
+    with house.database.begin() as session:
+        study = add_study(session, "prioritised", priority=2, minutes=10)
+    page = window.open("/studies")
+    turn = page.locator(f"#study-{study.id} .turn")
+    assert turn.text_content() == "0:10 / 0:30"
+    later = (now_of(house) + timedelta(minutes=22)).isoformat()
+    page.evaluate("at => { document.getElementById('list').dataset.now = at; }", later)
+    page.evaluate("import('/static/triage.js').then(one => { one.setClock(); one.tick(); })")
+    expect(turn).to_have_text("0:32 / 0:30")
+    assert page.locator(f"#study-{study.id} .turn-word").text_content() == "late"
+
+
+def now_of(house: House) -> datetime:
+    with house.database.reading() as session:
+        return now(session)
+
+
+@pytest.mark.parametrize("theme", ["dark", "light"])
+def test_axe_finds_nothing_on_the_list_in_any_state(house: House, theme: str) -> None:
+    window = house.window()
+    window.page.context.add_cookies([{"name": "triage-theme", "value": theme, "url": house.url}])
+    wrong = {}
+    page = window.open("/studies")
+    picture(page, f"list-empty-{theme}")
+    wrong["empty"] = violations(page)
+    fill(house)
+    page = window.open("/studies")
+    assert page.locator("html").get_attribute("data-theme") == theme
+    assert DISCLAIMER in (page.text_content("footer") or "")
+    picture(page, f"list-{theme}", whole=True)
+    wrong["full"] = violations(page)
+    assert page.evaluate("document.body.dataset.evil ?? 'unharmed'") == "unharmed"
+    page.keyboard.press("?")
+    picture(page, f"list-help-{theme}")
+    wrong["help"] = violations(page)
+    assert {key: found for key, found in wrong.items() if found} == {}
+
+
+@pytest.mark.parametrize("theme", ["dark", "light"])
+def test_axe_finds_nothing_on_the_sign_in_page(house: House, theme: str) -> None:
+    window = house.window(None)
+    window.page.context.add_cookies([{"name": "triage-theme", "value": theme, "url": house.url}])
+    page = window.open("/login")
+    picture(page, f"login-{theme}")
+    assert violations(page) == []
+
+
+def test_a_server_that_is_gone_is_told_and_the_rows_stay(house: House, window: Window) -> None:
+    fill(house)
+    page = window.open("/studies")
+    expect(page.locator("#freshness")).to_have_text("Live")
+    before = names(page)
+    page.route("**/studies/rows*", lambda route: route.abort())
+    page.evaluate("window.htmx.trigger(document.getElementById('list'), 'refresh')")
+    expect(page.locator("#trouble")).to_contain_text("The server does not answer")
+    assert names(page) == before
+    assert violations(page) == []
+    picture(page, "list-trouble")
+    page.unroute("**/studies/rows*")
+    page.locator("#trouble button").click()
+    expect(page.locator("#trouble")).to_be_hidden()
+
+
+def test_colours_of_the_system_and_a_wide_and_a_narrow_screen_hold_the_list(house: House) -> None:
+    fill(house)
+    for width, forced in ((1280, False), (3840, False), (1600, True)):
+        window = house.window(size={"width": width, "height": 900}, forced=forced)
+        page = window.open("/studies")
+        sideways = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+        assert page.evaluate(sideways) <= 0, width
+        picture(page, f"list-{width}-{'forced' if forced else 'plain'}")
+
+
+def test_the_theme_is_one_press_away_and_stays(house: House, window: Window) -> None:
+    page = window.open("/studies")
+    page.locator("#theme-button").click()
+    assert page.locator("html").get_attribute("data-theme") == "light"
+    page = window.open("/studies")
+    assert page.locator("html").get_attribute("data-theme") == "light"
+    assert page.locator("#theme-button").text_content() == "Dark"
