@@ -63,6 +63,11 @@ def may_retire(session: Session) -> bool:
     return bool(session.execute(text(OWNED)).scalar())
 
 
+def has_older(session: Session, before: datetime) -> bool:
+    """Tell whether any row is that old."""
+    return session.scalar(select(AuditRow.id).where(AuditRow.at < before).limit(1)) is not None
+
+
 def plan(session: Session, before: datetime) -> Plan | None:
     """Give what goes; None where no sealed row is that old, or no younger one is sealed."""
     old = AuditRow.at < before

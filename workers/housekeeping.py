@@ -4,12 +4,12 @@ from sqlalchemy.exc import IntegrityError
 
 from db import audit, checkpoint, lifecycle, outbox, retire
 from db.audit import MAJOR, Entry, Event
-from db.engine import Database
+from db.engine import Database, now
 from db.tables import StudyRow
 from triage import log
 from triage.keys import AUDIT_KEY, site_key
 from triage.settings import Settings
-from triage.trail.retire import Gone, carry_out, planned
+from triage.trail.retire import Gone, carry_out, limit, planned
 from workers.lease import is_dead
 
 SEALED_AT_ONCE = 1000
@@ -91,8 +91,10 @@ def retire_old(database: Database, settings: Settings) -> Gone | None:
         ConfigError: this role of the database does not own the trail.
         TryAgain: a repository does not have the rows yet.
     """
-    if settings.site.audit.retention_years is None:
-        return None
+    with database.reading() as session:
+        latest = limit(settings, now(session))
+        if latest is None or not retire.has_older(session, latest):
+            return None
     plan = planned(database, settings, None, actor=NIGHTLY)
     return carry_out(database, settings, plan, actor=NIGHTLY) if plan else None
 

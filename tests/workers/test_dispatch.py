@@ -14,11 +14,13 @@ import pytest
 import redis as client
 from sqlalchemy import select
 
+from db import audit, checkpoint
 from db.engine import Database, now
 from db.states import StudyState
-from db.tables import StudyRow
+from db.tables import AuditRow, AuditSealRow, StudyRow
 from tests import servers
 from tests.triage.commands.cli import write_site
+from triage.keys import AUDIT_KEY, site_key
 from triage.settings import Settings, load
 from workers.app import make_app
 from workers.dispatch import publish
@@ -157,3 +159,43 @@ def test_the_head_is_noted_in_a_file_for_its_owner_alone(
     settings = load(tmp_path)
     remember(database, settings)
     assert settings.checkpoints.stat().st_mode & 0o077 == 0
+
+
+def test_it_seals_at_once_and_puts_its_start_and_its_end_on_record(
+    sqlite_database: Database, tmp_path: Path
+) -> None:
+    url = sqlite_database.engine.url.render_as_string(hide_password=False)
+    write_site(tmp_path, database={"url": url}, work={"reconcile_s": 3600, "poll_s": 0.05})
+    environment = {**os.environ, "TRIAGE_STATE": str(tmp_path)}
+    environment.pop("TRIAGE_CONFIG", None)
+    with (tmp_path / "log").open("wb") as sink:
+        command = [sys.executable, "-m", "workers", "dispatch"]
+        process = subprocess.Popen(command, env=environment, stderr=sink)
+
+    def sealed() -> list[str]:
+        kinds = (
+            select(AuditRow.event_type)
+            .join(AuditSealRow, AuditSealRow.audit_id == AuditRow.id)
+            .order_by(AuditSealRow.seq)
+        )
+        with sqlite_database.reading() as session:
+            return list(session.scalars(kinds))
+
+    def until_sealed(count: int) -> None:
+        deadline = time.monotonic() + 60
+        while len(sealed()) < count:
+            assert time.monotonic() < deadline, (tmp_path / "log").read_text()
+            assert process.poll() is None, (tmp_path / "log").read_text()
+            time.sleep(0.05)
+
+    until_sealed(1)
+    with sqlite_database.begin() as session:
+        entry = audit.Entry(event=audit.Event.EXPORT, kind="x.exported", actor="ada")
+        audit.record(session, entry)
+    until_sealed(2)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(60) == 0
+    assert sealed() == ["application.start", "x.exported", "application.stop"]
+    settings = load(tmp_path)
+    remembered = checkpoint.load(settings.checkpoints, site_key(settings.secrets, AUDIT_KEY))
+    assert max(remembered) == 3

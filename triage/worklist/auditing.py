@@ -4,6 +4,8 @@ No patient data is in an address: a patient is named by the number of one of the
 posted form finds by Patient ID, accession number or Study Instance UID.
 """
 
+import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
@@ -21,7 +23,7 @@ from triage.trail import codes
 from triage.trail.handout import lines
 from triage.trail.rows import Question, answered
 from triage.trail.saved import SAVED, Saved
-from triage.worklist import context
+from triage.worklist import context, words
 
 router = APIRouter()
 PAGE_SIZE: Final = 50
@@ -31,6 +33,7 @@ OUTCOMES: Final = {0: "success", 4: "refused", 8: "serious failure", 12: "major 
 ACTIONS: Final = {"C": "create", "R": "read", "U": "update", "D": "delete", "E": "execute"}
 MEDIA: Final = {"csv": "text/csv; charset=utf-8", "json": "application/jsonl"}
 MOST_TEXT: Final = 64
+SHA256: Final = re.compile("[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,12 +177,27 @@ def export(
     )
 
 
+def details(text: str) -> list[tuple[str, str]]:
+    """Give a row's codes and counts as lines; of a hash what fits one."""
+    found: dict[str, Any] = json.loads(text or "{}")
+    return [(name, _short(value)) for name, value in found.items() if value not in (None, "")]
+
+
+def _short(value: object) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {_short(one)}" for name, one in value.items())
+    if isinstance(value, list):
+        return "; ".join(map(_short, value))
+    text = value if isinstance(value, str) else json.dumps(value)
+    return words.short(text) if SHA256.fullmatch(text) else text
+
+
 def _show(request: Request, asked: Wanted, rows: list[Any], *, missing: bool = False) -> Response:
     shown = rows[:PAGE_SIZE]
     values = {
         "asked": asked, "rows": shown, "missing": missing, "questions": SAVED,
         "older": asked.behind(shown[-1]["id"]) if len(rows) > PAGE_SIZE else None,
-        "events": codes.EVENTS, "outcomes": OUTCOMES, "actions": ACTIONS,
+        "events": codes.EVENTS, "outcomes": OUTCOMES, "actions": ACTIONS, "details": details,
     }  # fmt: skip
     return context.page(request, "audit.html", values, status=404 if missing else 200)
 
