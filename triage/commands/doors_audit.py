@@ -76,6 +76,7 @@ def audit_export(
     ] = Format.CSV,
     study: Study = None,
     patient: Patient = None,
+    event: EventOf = None,
     user: User = None,
     since: Since = None,
     until: Until = None,
@@ -87,8 +88,9 @@ def audit_export(
     from triage.trail.rows import Question
 
     ask = Question(
-        study=study, patient=patient, user=user, since=_utc(since), until=_utc(until), limit=None
-    )
+        study=study, patient=patient, event=event, user=user, since=_utc(since),
+        until=_utc(until), limit=None,
+    )  # fmt: skip
     settings = common.load(state, config)
     with common.opened(settings) as database:
         count = export(database, settings.site.audit, ask, out, form, actor=getpass.getuser())
