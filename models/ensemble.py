@@ -9,19 +9,23 @@ Score:    minus the log of the members' combined p, in nats, higher is stranger:
           only that are at or below ``tau``, the others counting a thousandth. The map is the mean
           of the members' maps, each over its own mean on healthy images.
 Differs:  a member's p is taken against healthy images that trained nothing where there are any,
-          and from their scores blurred by a normal kernel of Silverman's width, so that images
-          stranger than all of them still have an order, which a count of them would lose. Members
-          are not independent, so what comes out is a score and no p-value: the artifact's own
-          calibration, on yet other healthy images, is the only one that decides.
+          and from their scores blurred by a logistic kernel of Silverman's width, so that images
+          stranger than all of them still have an order, which a count of them would lose; beyond
+          them its log falls evenly, so that members' excesses add up and the farthest out does
+          not decide alone, as it would under a normal kernel. Members are not independent, so
+          what comes out is a score and no p-value: the artifact's own calibration, on yet other
+          healthy images, is the only one that decides.
 
 Shapes: N slices, C channels, H W rows and columns, K members, R reference images.
 """
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final, Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 import models
@@ -31,20 +35,22 @@ REFERENCES: Final = 1024
 """Healthy scores that are kept of each member at most, as even quantiles of all."""
 SLIGHT: Final = 1e-3
 """Weight of an unremarkable p in the truncated combination: it breaks ties, and no more."""
+LOGISTIC: Final = 3**0.5 / math.pi
+"""Scale of the logistic law whose standard deviation is 1."""
 Combine = Literal["mean", "fisher", "truncated"]
 
 
 def log_p(score_N: Tensor, healthy_R: Tensor) -> Tensor:
     """Give the log of the smoothed share of healthy scores at or above each score; float64.
 
-    A score that is far above all falls as the normal kernel does, and is never tied.
+    Far above all it falls evenly, as the logistic kernel does, and is never tied.
     """
     score_N, healthy_R = score_N.double(), healthy_R.double()
     quarter, three = healthy_R.quantile(healthy_R.new_tensor([0.25, 0.75]))
     spread = torch.minimum(healthy_R.std(correction=0), (three - quarter) / 1.34)
     spread = torch.where(spread > 0, spread, healthy_R.std(correction=0))
-    width = (0.9 * spread * len(healthy_R) ** -0.2).clamp_min(1e-9)
-    above_NR = torch.special.log_ndtr((healthy_R - score_N[:, None]) / width)
+    width = (0.9 * spread * len(healthy_R) ** -0.2 * LOGISTIC).clamp_min(1e-9)
+    above_NR = F.logsigmoid((healthy_R - score_N[:, None]) / width)
     found: Tensor = above_NR.logsumexp(1) - torch.tensor(float(len(healthy_R))).log()
     return found.clamp_max(0)
 
