@@ -10,7 +10,9 @@ from typing import Annotated, Final
 from fastapi import APIRouter, Form, Request
 from fastapi.responses import RedirectResponse, Response
 
-from triage.worklist import auth, context, factor, sessions
+from triage import log
+from triage.errors import TryAgain
+from triage.worklist import auth, context, directory, factor, sessions
 from triage.worklist.auth import NotAccepted
 
 router = APIRouter()
@@ -28,8 +30,18 @@ ENROL: Final = (
     "This account needs a second factor. Ask whoever runs this installation for: triage user factor"
 )
 STALE: Final = "The form was out of date. Please sign in again."
+AWAY: Final = "The hospital's directory does not answer. Try again in a moment."
 FLOODED: Final = "Too many attempts. Wait five minutes."
 Text = Annotated[str, Form()]
+
+
+class Stopped(Exception):
+    """The way in ends here."""
+
+    def __init__(self, said: str, status: int) -> None:
+        super().__init__(said)
+        self.said = said
+        self.status = status
 
 
 class Throttle:
@@ -75,35 +87,67 @@ def login(
     target: Text = HOME,
 ) -> Response:
     """Open a session, under a new token."""
-    here, address = context.of(request), context.address(request)
-    if not _is_ours(request, form_token):
-        return _form(request, target, STALE, 403)
-    throttle: Throttle = request.app.state.throttle
-    if throttle.refuses(address):
-        return _form(request, target, FLOODED, 429)
-    passed = sessions.sign_in(here.database, here.settings.site.web, name, password, address)
-    if passed is None:
-        throttle.note(address)
-        return _form(request, target, WRONG, 401)
+    try:
+        _check(request, form_token)
+        passed = _first_step(request, name, password)
+    except Stopped as why:
+        return _form(request, target, why.said, why.status)
     return go_on(request, passed, target)
+
+
+def _check(request: Request, form_token: str) -> None:
+    """Stop a form that is not ours, and a flood.
+
+    Raises:
+        Stopped: with what to say.
+    """
+    if not _is_ours(request, form_token):
+        raise Stopped(STALE, 403)
+    throttle: Throttle = request.app.state.throttle
+    if throttle.refuses(context.address(request)):
+        raise Stopped(FLOODED, 429)
+
+
+def _first_step(request: Request, name: str, password: str) -> sessions.Passed:
+    """Check a password where it is kept: here, or in the directory.
+
+    Raises:
+        Stopped: with what to say.
+    """
+    here, address = context.of(request), context.address(request)
+    web = here.settings.site.web
+    try:
+        if web.accounts.ldap is None or directory.has_password_here(here.database, name):
+            passed = sessions.sign_in(here.database, web, name, password, address)
+        else:
+            passed = directory.sign_in(here.database, web, name, password, address)
+    except TryAgain as why:
+        log.get().warning("login.directory", why=str(why))
+        raise Stopped(AWAY, 503) from None
+    except NotAccepted as why:
+        raise Stopped(str(why), 403) from None
+    if passed is None:
+        throttle: Throttle = request.app.state.throttle
+        throttle.note(address)
+        raise Stopped(WRONG, 401)
+    return passed
 
 
 @router.post("/login/code")
 def code(request: Request, code: Text = "", form_token: Text = "", target: Text = HOME) -> Response:
     """Open a session for whoever showed a password, and now a code."""
+    try:
+        _check(request, form_token)
+    except Stopped as why:
+        return _form(request, target, why.said, why.status)
     here, address = context.of(request), context.address(request)
-    if not _is_ours(request, form_token):
-        return _form(request, target, STALE, 403)
-    throttle: Throttle = request.app.state.throttle
-    if throttle.refuses(address):
-        return _form(request, target, FLOODED, 429)
     half = request.cookies.get(here.half_cookie, "")
     key = factor.key(here.settings)
     token = sessions.second_step(
         here.database, here.settings.site.web, key, half, code[:MAX_CODE], address
     )
     if token is None:
-        throttle.note(address)
+        request.app.state.throttle.note(address)
         return _form(request, target, WRONG_CODE, 401, template="code.html")
     return enter(request, token, target)
 
