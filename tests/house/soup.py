@@ -90,6 +90,7 @@ ABOUT: Final[dict[str, tuple[str, str]]] = {
     "httpx": ("outgoing HTTP", "follows redirects if told so: it is not; one origin a client"),
     "itsdangerous": ("signed values", NONE),
     "jinja2": ("pages", "escapes only if told so: it is, for every template"),
+    "joserfc": ("tokens of sign-in", "takes any algorithm it is told: ours are named"),
     "ldap3": ("sign-in by LDAP", "not maintained by many: an extra, TLS required"),
     "matplotlib": ("charts of evaluations", NONE),
     "monai": (

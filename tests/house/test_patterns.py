@@ -64,6 +64,7 @@ EXCEPT: dict[Rule, dict[str, str]] = {
     patterns.sql_from_text: {
         "db/engine.py": "two pragmas of SQLite, chosen among words that are written beside them",
         "db/migrations/versions": "names of tables and columns, which no statement takes bound",
+        "db/retire.py": "names of months' tables and of triggers, the same; quoted",
     }
 }
 """File or folder, and why."""
@@ -101,6 +102,13 @@ def test_every_exception_is_still_needed() -> None:
             assert any(path.startswith(place) for path, _ in broken(rule)), place
 
 
+JUDGED = {
+    ("db/migrations/versions/", "B608"): "names of tables and columns, no values",
+    ("triage/worklist/account.py", "B704"): "a drawing that we made, of a secret that we made",
+}
+"""Findings of bandit that were looked at: where, and why they stand."""
+
+
 def bandit(*paths: Path | str) -> list[str]:
     """Run bandit; gives what it holds to be of medium or high severity."""
     command = [sys.executable, "-m", "bandit", "-q", "-ll", "-f", "json", "-r", *map(str, paths)]
@@ -111,7 +119,10 @@ def bandit(*paths: Path | str) -> list[str]:
 
 
 def test_bandit_finds_nothing_of_medium_severity() -> None:
-    assert bandit(*PACKAGES) == []
+    found = bandit(*PACKAGES)
+    judged = {one for one in found for place in JUDGED if one.startswith(place[0])
+              and one.endswith(place[1])}  # fmt: skip
+    assert set(found) - judged == set()
 
 
 def test_bandit_finds_what_is_planted(tmp_path: Path) -> None:

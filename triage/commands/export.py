@@ -47,7 +47,7 @@ class Exported:
 class _Item:
     """One instance: where it is from, and whether we wrote it."""
 
-    study_id: int
+    study: int
     name: str
     """For messages: the row it comes from."""
     source: Path | BytesIO
@@ -120,7 +120,7 @@ def _write(item: _Item, names: Pseudonyms, draft: Path, done: Exported) -> None:
     except NotSafe as why:
         done.left_out.append(f"{item.name}: {why}")
         return
-    folder = draft / patient / f"study-{item.study_id}"
+    folder = draft / patient / f"study-{item.study}"
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     done.files += 1
     _with_new_meta(dataset)
