@@ -72,6 +72,7 @@ def build(settings: Settings, database: Database) -> Context:
         loader=FileSystemLoader(str(FOLDER / "templates")),
         autoescape=True,
         undefined=StrictUndefined,
+        finalize=words.tamed,
         trim_blocks=True,
         lstrip_blocks=True,
     )

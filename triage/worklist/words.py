@@ -13,6 +13,8 @@ MISSING: Final = "\N{EN DASH}"
 LONGEST_NAME: Final = 200
 """Characters of a person's name that are shown; a group of PN has 64 at most (PS3.5 6.2)."""
 
+_TURNING: Final = dict.fromkeys([*range(0x202A, 0x202F), *range(0x2066, 0x206A)])
+
 
 def person(name: str) -> str:
     """Give a person name (PS3.5 6.2, PN) as "FAMILY, Given Middle"."""
@@ -78,6 +80,15 @@ def hours(time: timedelta) -> str:
 def shortened(text: str, most: int = MOST) -> str:
     """Give a text that fits a line of a list, whatever a sender put into it."""
     return text if len(text) <= most else f"{text[:most]}\N{HORIZONTAL ELLIPSIS}"
+
+
+def tamed(value: object) -> object:
+    """Give text without the marks that turn the writing of what stands around it (UAX 9, 2).
+
+    Right-to-left letters stay as they are; only explicit embeddings, overrides and isolates go.
+    What is markup already is left alone.
+    """
+    return value.translate(_TURNING) if type(value) is str else value
 
 
 def iso(moment: datetime) -> str:

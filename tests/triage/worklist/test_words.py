@@ -25,6 +25,13 @@ def test_a_person_name_reads_family_then_given(name: str, shown: str) -> None:
     assert words.person(name) == shown
 
 
+def test_marks_that_turn_the_text_around_them_are_left_out() -> None:
+    turning = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+    assert words.tamed(f"a{turning}b") == "ab"
+    assert words.tamed("\u05d0\u05d1 \u0627") == "\u05d0\u05d1 \u0627"
+    assert words.tamed(7) == 7
+
+
 @pytest.mark.parametrize(
     ("born", "studied", "shown"),
     [
