@@ -28,6 +28,7 @@ from triage.commands.study_text import study_text
 from triage.commands.tokens import app as token_app
 from triage.commands.ups import app as ups_app
 from triage.commands.users import app as user_app
+from triage.commands.viewer import app as viewer_app
 from triage.errors import TriageError
 
 app = typer.Typer(
@@ -51,6 +52,7 @@ for name, part in (
     ("feedback", feedback_app),
     ("dicomweb", dicomweb_app),
     ("priors", priors_app),
+    ("viewer", viewer_app),
     ("user", user_app),
     ("token", token_app),
 ):

@@ -113,14 +113,17 @@ ROUTES: Final[Mapping[tuple[str, str], frozenset[str]]] = {
     ("POST", "/admin/users/access"): ADMINS,
     ("GET", "/admin/health"): ADMINS,
     ("POST", "/admin/health"): ADMINS,
-    ("GET", "/emergencies"): WATCHERS,
-    ("POST", "/emergencies/{number}/reviewed"): WATCHERS,
     # the audit trail
     ("GET", "/audit"): WATCHERS,
     ("POST", "/audit/find"): WATCHERS,
     ("POST", "/audit/export"): WATCHERS,
+    ("GET", "/emergencies"): WATCHERS,
+    ("POST", "/emergencies/{number}/reviewed"): WATCHERS,
     # queries and retrievals of DICOMweb, mounted (``triage.worklist.dicomweb``)
     ("GET", "/dicomweb"): CLINICIANS | MACHINES,
+    # OHIF, where it is installed (``triage.worklist.ohif``)
+    ("GET", "/ohif"): CLINICIANS,
+    ("GET", "/ohif/{path:path}"): CLINICIANS,
 }
 """(method, path template) to the roles it serves. HEAD is GET."""
 

@@ -34,6 +34,7 @@ from triage.worklist import (
     images,
     lists,
     live,
+    ohif,
     pages,
     paper,
     passwords,
@@ -109,7 +110,9 @@ def _route(app: FastAPI) -> None:
         app.include_router(part.router)
     for part in (health, signin, images, api, feedback, deliveries, doubts, pages, paper, waiting):
         app.include_router(part.router)
-    for part in (account, single_sign_on, emergencies, viewing, showing, heat, admin, admin_acts, auditing):
+    for part in (viewing, showing, heat, ohif, admin, admin_acts, auditing):
+        app.include_router(part.router)
+    for part in (account, single_sign_on, emergencies):
         app.include_router(part.router)
 
 

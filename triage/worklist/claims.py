@@ -15,6 +15,7 @@ from db.tables import StudyRow
 from triage.worklist import access, claiming, context
 from triage.worklist.asked import Asked, asked
 from triage.worklist.claiming import Held, HeldByAnother, NoSuchReason
+from triage.worklist.sessions import Viewer
 
 router = APIRouter()
 StudyId = Annotated[int, Path(ge=1, le=2**31 - 1)]
@@ -51,20 +52,23 @@ def release(request: Request, study_id: StudyId, wanted: Wanted) -> Response:
 @router.get("/studies/next")
 def following(request: Request) -> Response:
     """Lead to the highest unread study that no other reader has claimed."""
-    here, who = context.of(request), context.viewer(request)
-    unread = Asked(Listing.UNREAD)
+    here = context.of(request)
     with here.database.reading() as session:
-        clock = here.clock(now(session))
-        page = unread.worklist(clock).page(session, limit=LOOKED_AT)
-        claims = held(session, [one.id for one in page.studies], clock.as_of)
-        free = (
-            one.id
-            for one in page.studies
-            if one.id not in claims or claims[one.id].user_id == who.user_id
-        )
-        first = next(free, None)
+        first = next(iter(free(session, here, context.viewer(request))), None)
     place = f"/{first}" if first else ""
-    return RedirectResponse(f"/studies{place}{unread.query}", 303)
+    return RedirectResponse(f"/studies{place}{Asked(Listing.UNREAD).query}", 303)
+
+
+def free(session: Session, here: context.Context, who: Viewer) -> list[int]:
+    """Give the unread studies that no other reader has claimed, the highest first."""
+    clock = here.clock(now(session))
+    page = Asked(Listing.UNREAD).worklist(clock).page(session, limit=LOOKED_AT)
+    claims = held(session, [one.id for one in page.studies], clock.as_of)
+    return [
+        one.id
+        for one in page.studies
+        if one.id not in claims or claims[one.id].user_id == who.user_id
+    ]
 
 
 def of_study(session: Session, request: Request, study: StudyRow) -> Held | None:

@@ -40,6 +40,26 @@ HEADERS: Final = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
 }
+OHIF: Final = "/ohif"
+OHIF_HEADERS: Final = {
+    "Content-Security-Policy": "; ".join(
+        (
+            "default-src 'self'",
+            "script-src 'self' 'wasm-unsafe-eval'",
+            "worker-src 'self' blob:",
+            "style-src 'self' 'unsafe-inline'",
+            "img-src 'self' data: blob:",
+            "font-src 'self' data:",
+            "connect-src 'self' data: blob:",
+            "object-src 'none'",
+            "frame-ancestors 'none'",
+            "base-uri 'none'",
+            "form-action 'self'",
+        )
+    ),
+    "Cache-Control": "private, max-age=3600",
+}
+"""Of OHIF's own files, which hold nothing of a patient: it decodes in workers and WebAssembly."""
 HSTS: Final = "max-age=31536000"
 BROKEN: Final = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>Triage</title>
@@ -60,6 +80,10 @@ class Gate:
         self._app = app
         self._headers = HEADERS | ({"Strict-Transport-Security": HSTS} if secure else {})
 
+    def _of(self, path: str) -> dict[str, str]:
+        is_ohif = path == OHIF or path.startswith(f"{OHIF}/")
+        return self._headers | OHIF_HEADERS if is_ohif else self._headers
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
         if scope["type"] != "http":
@@ -72,7 +96,7 @@ class Gate:
             if message["type"] == "http.response.start":
                 started = True
                 headers = MutableHeaders(scope=message)
-                for name, value in self._headers.items():
+                for name, value in self._of(scope["path"]).items():
                     headers[name] = value
             await send(message)
 

@@ -24,7 +24,7 @@ from triage.errors import REASONS
 from triage.finding import Outcome
 from triage.priors import keep as priors
 from triage.settings import Decode
-from triage.worklist import access, context, feedback, said, view
+from triage.worklist import access, claims, context, feedback, said, view
 from triage.worklist.asked import Asked, asked
 from triage.worklist.frames import Frames
 from triage.worklist.stacks import Stacks
@@ -83,6 +83,7 @@ def page(request: Request, study_id: StudyId, wanted: WantedList) -> Response:
         clock = here.clock(now(session))
         before, behind = wanted.first().worklist(clock).neighbours(session, detail.study)
         words = said.panel(session, detail, context.viewer(request))
+        claim = claims.of_study(session, request, detail.study)
         context.audit_access(session, request, "viewer.opened", detail.study.study_instance_uid)
     current = [one for one in detail.reports if one.generation == detail.study.generation]
     may_say = access.may(context.viewer(request).roles, "POST", "/studies/{study_id}/feedback")
@@ -94,6 +95,8 @@ def page(request: Request, study_id: StudyId, wanted: WantedList) -> Response:
         "decisive": next((one for one in words.findings if one.decisive), None),
         "reason_choices": feedback.CHOICES,
         "may_say": may_say,
+        "claim": claim,
+        "ohif": (here.settings.state / "ohif" / "index.html").is_file(),
         "before": before,
         "behind": behind,
         "wanted": wanted.first(),
@@ -104,15 +107,12 @@ def page(request: Request, study_id: StudyId, wanted: WantedList) -> Response:
 
 @router.get("/studies/{study_id}/view/next")
 def following(request: Request, study_id: StudyId) -> Response:
-    """Lead to the next prioritised study in the order of the list; to the list behind the last."""
-    here = context.of(request)
+    """Lead to the highest unread study that nobody else reads; to the list behind the last."""
+    here, unread = context.of(request), Asked(Listing.UNREAD)
     with here.database.reading() as session:
-        study = study_of(session, study_id)
-        wanted = Asked(listing=Listing.PRIORITISED)
-        worklist = wanted.worklist(here.clock(now(session)))
-        _, behind = worklist.neighbours(session, study)
-    place = f"/studies/{behind}/view" if behind else "/studies"
-    return RedirectResponse(f"{place}{wanted.query}", 303)
+        free = claims.free(session, here, context.viewer(request))
+    place = next((f"/studies/{one}/view" for one in free if one != study_id), "/studies")
+    return RedirectResponse(f"{place}{unread.query}", 303)
 
 
 @router.get("/studies/{study_id}/view/series")

@@ -69,6 +69,8 @@ ROUTES = {
     ("POST", "/admin/users/access"): 401,
     ("GET", "/admin/health"): 303,
     ("POST", "/admin/health"): 401,
+    ("GET", "/ohif"): 303,
+    ("GET", "/ohif/{path:path}"): 303,
     ("GET", "/api/studies"): 401,
     ("POST", "/logout"): 401,
     ("POST", "/session/active"): 401,

@@ -165,6 +165,9 @@ def test_a_reader_reads_by_keys_alone(house: House, window: Window) -> None:
     with house.database.reading() as session:
         assert [one.verdict for one in session.scalars(select(FeedbackRow))] == ["disagree"]
     assert len(audited(house.database, "viewer.prior")) == 1
+    press(page, "C")
+    page.wait_for_selector("[data-claim][data-mine=yes]")
+    assert len(audited(house.database, "claim.made")) == 1
     with page.expect_navigation():
         press(page, "n")
     window.ready()

@@ -72,10 +72,19 @@ function go(where) {
   if (where) location.assign(where);
 }
 
+// Where the images are of the study that is open, or of the row that has the focus.
+function images() {
+  if (body.dataset.images) return body.dataset.images;
+  const row = document.activeElement;
+  if (!row?.matches("a.open")) return "";
+  const { pathname, search } = new URL(row.href);
+  return pathname + (body.dataset.sees === "yes" ? "/view" : "") + search;
+}
+
 export const KEYS = {
   j: () => (body.dataset.page === "study" ? go(body.dataset.behind) : step(1)),
   k: () => (body.dataset.page === "study" ? go(body.dataset.before) : step(-1)),
-  o: () => document.activeElement?.matches("a.open") && document.activeElement.click(),
+  o: () => go(images()),
   n: () => go("/studies/next"),
   c: () => document.querySelector("button.claims")?.click(),
   "/": () => byId("search")?.focus(),

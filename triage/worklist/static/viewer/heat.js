@@ -88,7 +88,7 @@ export class Heat {
     if (!facts) return;
     const rarer = (100 * (1 - facts.p)).toFixed(1);
     part("top").textContent = `strongest point of the series, which is rarer than ${rarer} % of ${facts.n} healthy studies (${facts.stratum})`;
-    part("bottom").textContent = `${Math.round(facts.from * 100)} % of that; less is not drawn`;
+    part("bottom").textContent = `${Math.round(facts.from * 100)} % of the strongest; less is not drawn`;
     part("size").textContent = `${facts.detector}: map ${facts.map[1]} \u00d7 ${facts.map[0]}, interpolated to ${facts.full[1]} \u00d7 ${facts.full[0]}`;
   }
 

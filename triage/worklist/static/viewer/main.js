@@ -1,6 +1,7 @@
 // Puts the viewer together: the study's series, two viewports, keys, toolbar.
 
 import "./alive.js";
+import { Claim } from "./claim.js";
 import { Deck, addressed } from "./deck.js";
 import { Frames, ask } from "./frames.js";
 import { KeyDialog } from "./keydialog.js";
@@ -22,6 +23,7 @@ function speak(text) {
 
 const keys = new Keys(body.dataset.reader);
 const dialog = new KeyDialog(keys, byId("viewer-keys"));
+const claim = new Claim(document.querySelector("[data-claim]"), body.dataset.csrf, speak);
 const words = new Words(byId("viewer-words"), speak);
 
 async function start() {
@@ -84,6 +86,7 @@ function wire(deck) {
     agree: () => words.say("agree"),
     disagree: () => words.say("disagree"),
     unsure: () => words.say("unsure"),
+    claim: () => claim.toggle(),
     nextStudy: () => location.assign(`${base}/next`),
   };
   const perform = (action) => (ours[action] ? ours[action]() : deck.do(action));
