@@ -17,18 +17,19 @@ from rich.progress import Progress, TimeElapsedColumn, TimeRemainingColumn
 import models
 from models import artifact
 from models.artifact import Card, Evaluation, Fingerprint, Source
-from models.calibrate import Calibration, calibrate
 from models.checkpoint import WrongRun
 from models.curves import Epoch, best
 from models.fit import Images, epochs_of, fit
 from models.readme import readme
 from triage import settings
 from triage.commands.measure import BATCH, Prepared, measure
+from triage.commands.training_calibration import calibrate
 from triage.commands.training_data import gather, labels_of, prepare_roles, strangest
 from triage.commands.training_plan import Picture, Role, Training, read_training, share_out
 from triage.errors import ConfigError
 
 if TYPE_CHECKING:
+    from models.calibrate import Calibration
     from models.contract import Detector
     from triage.settings import Settings
 
@@ -60,7 +61,7 @@ def train(
     labels_of(shared[Role.TRAIN], training)  # before the pictures are read, which takes long
     roles = prepare_roles(shared, training, known)
     history = _fit(detector, roles, training, run, resume=resume)
-    calibration = _calibrate(detector, roles[Role.CALIBRATION], training)
+    calibration = calibrate(detector, roles[Role.CALIBRATION], training)
     card = Card(
         name=training.name,
         family=training.family,
@@ -145,21 +146,9 @@ def _new(training: Training, device: str) -> "Detector":
             raise ConfigError(msg) from None
 
 
-def _calibrate(detector: "Detector", healthy: Prepared, training: Training) -> Calibration:
-    """Calibrate every stratum, and those that pool several; one score a picture or series."""
-    strata: dict[str, list[float]] = {}
-    studies, found = strangest(detector, healthy)
-    for picture, score in zip(studies.pictures, found, strict=True):
-        subset = training.data.subsets[picture.subset]
-        for stratum in {picture.stratum, subset.stratum, subset.pooled or training.data.pooled}:
-            if stratum:
-                strata.setdefault(stratum, []).append(score)
-    return calibrate(strata)
-
-
 def _evaluate(
     detector: "Detector",
-    calibration: Calibration,
+    calibration: "Calibration",
     roles: Mapping[Role, Prepared],
     training: Training,
 ) -> tuple[Evaluation, ...]:

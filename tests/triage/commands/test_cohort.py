@@ -109,8 +109,12 @@ def test_a_cohort_is_trained_on_to_an_artifact(built: Path, tmp_path: Path) -> N
     loaded = artifact.load(tmp_path / "run" / "ours-1" / "artifact")
     lines = _lines(built / "cohort")
     assert set(loaded.calibration.strata) == {"DX/CHEST", "DX/CHEST/child"}
-    calibrated = sum(line["split"] == "calibration" for line in lines)
-    assert len(loaded.calibration.strata["DX/CHEST"]) == calibrated
+    calibrated = [line for line in lines if line["split"] == "calibration"]
+    facts = loaded.calibration.facts["DX/CHEST"]
+    assert facts.studies == facts.images == len(calibrated)
+    assert facts.patients == len({line["patient"] for line in calibrated})
+    assert len(loaded.calibration.strata["DX/CHEST"]) == facts.patients
+    assert {word.partition("=")[0] for word in facts.seen} == {"band", "scanner", "site", "view"}
     [taught] = loaded.card.fingerprint.trained_on
     assert taught.images == sum(line["split"] == "train" for line in lines)
     assert taught.patients == len({x["patient"] for x in lines if x["split"] == "train"})
