@@ -27,6 +27,7 @@ from triage.dicomweb.visitors import Doorkeeper
 from triage.errors import ConfigError
 from triage.settings import Settings
 from triage.spool import Spool
+from triage.tls import SUITES
 
 ROOT: Final = "/dicomweb"
 FLUSH_S: Final = 1.0
@@ -94,6 +95,7 @@ def serve(
         limit_concurrency=MAX_CONNECTIONS,
         ssl_certfile=of.tls_certificate_file,
         ssl_keyfile=of.tls_key_file,
+        ssl_ciphers=SUITES,
     )
     try:
         config.load()
