@@ -80,6 +80,8 @@ def build(settings: Settings, database: Database) -> Context:
         disclaimer=DISCLAIMER,
         may=access.may,
         theme=theme.THEMES[0],
+        nearly=settings.site.reading.nearly,
+        unseen_emergencies=0,
         research=RESEARCH if settings.site.intended_use.mode == "research" else "",
     )
     templates.filters.update(words.FILTERS)

@@ -22,7 +22,6 @@ const isLive = body.dataset.page === "list";
 // --- clocks of turnaround -----------------------------------------------------------------------
 
 const WORDS = { within: "", soon: "soon due", late: "late" };
-const NEARLY = 0.75;
 
 function hours(ms) {
   const minutes = Math.max(0, Math.floor(ms / 60_000));
@@ -30,10 +29,11 @@ function hours(ms) {
 }
 
 document.addEventListener("triage:tick", (event) => {
+  const nearly = Number(rows()?.dataset.nearly);
   for (const turn of document.querySelectorAll("[data-limit]")) {
     const spent = event.detail - Date.parse(turn.parentElement.querySelector("time").dateTime);
     const limit = Number(turn.dataset.limit) * 1000;
-    const key = spent > limit ? "late" : spent >= NEARLY * limit ? "soon" : "within";
+    const key = spent > limit ? "late" : spent >= nearly * limit ? "soon" : "within";
     write(turn, `${hours(spent)} / ${hours(limit)}`);
     turn.className = `turn is-${key}`;
     const word = turn.parentElement.querySelector(".turn-word");
