@@ -2,6 +2,7 @@
 
 from db import (
     accounts,
+    carried,
     custody,
     delivery,
     evidence,
@@ -19,6 +20,7 @@ from db import (
 
 __all__ = [
     "accounts",
+    "carried",
     "custody",
     "delivery",
     "evidence",

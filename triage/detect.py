@@ -1,16 +1,20 @@
 """Detect: a prepared volume and a trained artifact become one Detection of a series."""
 
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
+import numpy as np
+
 from triage.errors import Broken, NotEligible
-from triage.finding import Calibration, Detection, Detector, Look
+from triage.finding import Calibration, Carried, Detection, Detector, Look
 from triage.maps import AnomalyMap
 from triage.study import Series, Study
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    import numpy.typing as npt
     from torch import Tensor
 
     from models.artifact import Artifact
@@ -30,6 +34,10 @@ BODY_PARTS: Final = {
 }
 """From the words of Body Part Examined and of descriptions to those the strata use."""
 BATCH_SLICES: Final = 32
+MOST_CARRIED: Final = 5
+"""Slices kept as those that carried the score."""
+REGION_FROM: Final = 0.5
+"""A slice's region is where its map is at least this share of the map's highest value."""
 MAX_WORD: Final = 48
 """Characters kept of what a header says of view, institution or device."""
 CLASSES: Final = {"organ": "organs", "modality": "modalities"}
@@ -99,11 +107,12 @@ def detect_and_map(
     if anomaly.map_NHW is None or volume.origin is None:
         return detection, None
     uids = [image.ref.sop_instance_uid for image in series.images]
-    return detection, AnomalyMap(
+    found = AnomalyMap(
         values=anomaly.map_NHW.numpy(),
         to_source=volume.origin.to_source_N44.numpy(),
         frames=tuple((uids[image], frame + 1) for image, frame in volume.origin.frames),
     )
+    return with_regions(detection, series, found), found
 
 
 def _detection(
@@ -147,7 +156,46 @@ def _detection(
         p_value=found.p,
         others={name: float(score_N[strangest]) for name, score_N in anomaly.others.items()},
         looks=_looks(anomaly, artifact, keys[-1]),
+        carried=_carried(scores, volume, series, calibration.strata[found.stratum]),
     )
+
+
+def _carried(
+    scores: "Sequence[float]", volume: "Volume", series: Series, healthy: "Sequence[float]"
+) -> tuple[Carried, ...]:
+    """Give the images of the strangest slices, each once; the first is the key image."""
+    from models.calibrate import conformal
+
+    strangest: dict[str, float] = {}
+    for at in sorted(range(len(scores)), key=lambda index: -scores[index]):
+        image = series.images[volume.source_N[at]]
+        strangest.setdefault(image.ref.sop_instance_uid, scores[at])
+        if len(strangest) == MOST_CARRIED:
+            break
+    return tuple(Carried(uid, score, conformal(score, healthy)) for uid, score in strangest.items())
+
+
+def with_regions(detection: Detection, series: Series, found: AnomalyMap) -> Detection:
+    """Give the detection with the region of each slice that carried it (research mode)."""
+    images = {image.ref.sop_instance_uid: image for image in series.images}
+    top = float(found.values.max())
+    carried = []
+    for one in detection.carried:
+        image = images[one.sop_instance_uid]
+        region = None
+        if image.number_of_frames <= 1 and top > 0 and (one.sop_instance_uid, 1) in found.frames:
+            frame = found.frames.index((one.sop_instance_uid, 1))
+            region = box(found.on_source(frame, image.rows, image.columns) >= REGION_FROM * top)
+        carried.append(replace(one, region_px=region))
+    return replace(detection, carried=tuple(carried))
+
+
+def box(inside: "npt.NDArray[np.bool_]") -> tuple[int, int, int, int] | None:
+    """Give the rows and columns that hold all that is True; None where nothing is."""
+    rows, columns = (np.nonzero(inside.any(axis))[0] for axis in (1, 0))
+    if not len(rows):
+        return None
+    return int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1
 
 
 def _word(said: str) -> str:

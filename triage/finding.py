@@ -67,6 +67,19 @@ class Look:
 
 
 @dataclass(frozen=True, slots=True)
+class Carried:
+    """A slice that carried a series' score. Where mode is triage, nobody is shown it."""
+
+    sop_instance_uid: str
+    score: float
+    p_value: float
+    """The series' p-value, had this slice been its strangest."""
+    region_px: tuple[int, int, int, int] | None = None
+    """Rows and columns of the source image that the strangest region spans: top, left, bottom,
+    right, the last two excluded. None without a map, as always in triage mode."""
+
+
+@dataclass(frozen=True, slots=True)
 class Detection:
     """One detector's word on one series."""
 
@@ -87,6 +100,8 @@ class Detection:
     others: Mapping[str, float] = field(default_factory=dict)
     """The detector's further raw scores of the key image, by name; nothing is decided by them."""
     looks: tuple[Look, ...] = ()
+    carried: tuple[Carried, ...] = ()
+    """The strangest slices, the strangest first."""
 
     @property
     def rank(self) -> float:

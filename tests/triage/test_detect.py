@@ -2,6 +2,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -11,8 +12,9 @@ from models.calibrate import Rule, calibrate
 from models.contract import Anomaly, Batch, Detector, Loss, Volume
 from models.healthy import Healthy, calibrate_studies
 from tests.models.cards import card
-from triage.detect import detect, place_of, strata
+from triage.detect import detect, place_of, strata, with_regions
 from triage.errors import Broken, NotEligible
+from triage.maps import AnomalyMap
 from triage.study import Image, InstanceRef, Patient, Series, Study, StudyRef
 
 
@@ -163,6 +165,26 @@ def _volume(levels: list[float], source: tuple[int, ...] | None = None) -> Volum
     return Volume(voxels, source or tuple(range(len(levels))), None)
 
 
+class TestRegions:
+    def test_a_map_marks_the_region_of_its_own_image_in_source_pixels(self) -> None:
+        series = _series(2)
+        detection = detect(_volume([0.9, 0.8]), series, _artifact(), ("DX/CHEST",), min_n=50)
+        values = np.zeros((2, 4, 4), np.float32)
+        values[0, 1:3, 2:4] = 1.0
+        values[1, 0, 0] = 0.2  # less than half of the highest
+        found = AnomalyMap(values, np.stack([np.eye(4), np.eye(4)]), (("1.2.0", 1), ("1.2.1", 1)))
+        first, second = with_regions(detection, series, found).carried
+        assert first.region_px == (1, 2, 3, 4)
+        assert second.region_px is None
+
+    def test_a_map_that_marks_nothing_gives_no_region(self) -> None:
+        series = _series(1)
+        detection = detect(_volume([0.9]), series, _artifact(), ("DX/CHEST",), min_n=50)
+        found = AnomalyMap(np.zeros((1, 4, 4), np.float32), np.eye(4)[None], (("1.2.0", 1),))
+        (one,) = with_regions(detection, series, found).carried
+        assert one.region_px is None
+
+
 class TestPlace:
     def test_view_site_and_scanner_come_from_the_header(self) -> None:
         series = _series(
@@ -218,6 +240,17 @@ class TestDetect:
         assert found.key_sop_instance_uid == "1.2.1"
         assert found.sop_instance_uids == ("1.2.0", "1.2.1", "1.2.2")
         assert found.p_value == pytest.approx((1 + 9) / 100)
+
+    def test_the_strangest_images_that_carried_the_score_are_named_each_once(self) -> None:
+        levels = [0.1, 0.9, 0.8, 0.5, 0.7, 0.6, 0.65]
+        source = (0, 1, 1, 2, 3, 4, 5)
+        found = detect(_volume(levels, source), _series(6), _artifact(), ("DX/CHEST",), min_n=50)
+        assert [one.sop_instance_uid for one in found.carried] == [
+            "1.2.1", "1.2.3", "1.2.5", "1.2.4", "1.2.2",
+        ]  # fmt: skip
+        assert found.carried[0].p_value == found.p_value
+        assert found.carried[1].p_value == pytest.approx((1 + 29) / 100)
+        assert all(one.region_px is None for one in found.carried), "a place needs a map"
 
     def test_after_resampling_the_key_image_is_the_nearest_source(self) -> None:
         volume = _volume([0.1, 0.2, 0.3, 0.9], source=(0, 0, 1, 1))

@@ -5,6 +5,7 @@ from typing import Any
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from db.carried import CarriedRow
 from db.engine import Database
 from db.remarks import ReadingRow, WarningRow
 from db.states import StudyState
@@ -71,6 +72,7 @@ def describe(database: Database, key: str) -> dict[str, Any]:
                                 "version", "score", "p_value", "stratum", "calibration_n",
                                 "weights_sha256", "artifact_sha256"),
             "readings": _readings(session, study.id),
+            "carried": _carried(session, study.id),
             "warnings": _rows(session, WarningRow, study.id, "generation", "code", "sentence",
                               "detector", "series_instance_uid", "at"),
             "reports": _rows(session, OutboxRow, study.id, "generation", "destination", "kind",
@@ -172,6 +174,26 @@ def _readings(session: Session, study_id: int) -> list[dict[str, Any]]:
     return [
         _columns(said, "generation", "detector", "series_instance_uid") | _columns(reading, *names)
         for said, reading in rows
+    ]
+
+
+def _carried(session: Session, study_id: int) -> list[dict[str, Any]]:
+    """Give the slices and regions that carried the scores, of generations in research mode."""
+    names = ("place", "sop_instance_uid", "score", "p_value", "top_px", "left_px", "bottom_px",
+             "right_px")  # fmt: skip
+    rows = session.execute(
+        select(DetectionRow, CarriedRow)
+        .join(CarriedRow, CarriedRow.detection_id == DetectionRow.id)
+        .join(
+            DecisionRow,
+            (DecisionRow.study_id == DetectionRow.study_id)
+            & (DecisionRow.generation == DetectionRow.generation),
+        )
+        .where(DetectionRow.study_id == study_id, DecisionRow.mode == "research")
+        .order_by(DetectionRow.id, CarriedRow.place)
+    )
+    return [
+        _columns(found, "generation", "detector") | _columns(one, *names) for found, one in rows
     ]
 
 

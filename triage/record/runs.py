@@ -1,16 +1,17 @@
 """How the run went beside its results: detectors that gave none, maps that are kept."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from db.carried import CarriedRow
 from db.engine import now
 from db.lifecycle import Claim
 from db.runs import MapRow, RefusalRow
 from db.tables import DetectionRow
 from triage.errors import Reason
-from triage.finding import Assessment, Refusal
+from triage.finding import Assessment, Carried, Refusal
 
 
 def save_run(
@@ -23,6 +24,7 @@ def save_run(
     for row, found in zip(detections, assessment.detections, strict=True):
         if found.map_sha256:
             session.add(MapRow(detection_id=row.id, sha256=found.map_sha256))
+        session.add_all(_carried(row.id, found.carried))
     for one in assessment.refusals:
         session.add(
             RefusalRow(
@@ -36,6 +38,22 @@ def save_run(
             )
         )
     session.flush()
+
+
+def _carried(detection_id: int, slices: Sequence[Carried]) -> Iterator[CarriedRow]:
+    for place, one in enumerate(slices):
+        top, left, bottom, right = one.region_px or (None, None, None, None)
+        yield CarriedRow(
+            detection_id=detection_id,
+            place=place,
+            sop_instance_uid=one.sop_instance_uid,
+            score=one.score,
+            p_value=one.p_value,
+            top_px=top,
+            left_px=left,
+            bottom_px=bottom,
+            right_px=right,
+        )
 
 
 def load_refusals(session: Session, study_id: int, generation: int) -> tuple[Refusal, ...]:

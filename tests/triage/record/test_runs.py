@@ -3,8 +3,10 @@
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
 from sqlalchemy import select
 
+from db.carried import CarriedRow
 from db.delivery import CapabilityRow
 from db.engine import Database, now
 from db.lifecycle import advance
@@ -14,9 +16,10 @@ from db.tables import OutboxRow, StudyRow
 from tests.triage.outputs import studies
 from tests.triage.record.test_record import claimed, closed, received
 from triage import record
+from triage.commands.study import describe
 from triage.decide import failed
 from triage.errors import Reason
-from triage.finding import Assessment, Document, Outcome, Refusal
+from triage.finding import Assessment, Carried, Document, Outcome, Refusal
 from triage.record.runs import load_refusals
 
 
@@ -57,7 +60,10 @@ def test_who_gave_no_result_and_whose_map_it_is_are_kept(
     number = received(database, tmp_path, 1)
     closed(database, number, tmp_path)
     found = assessment(database, number, tmp_path)
-    detections = tuple(replace(one, map_sha256="e" * 64) for one in found.detections)
+    carried = (Carried("1.2.9", 0.7, 0.02, (3, 4, 30, 40)), Carried("1.2.8", 0.6, 0.05))
+    detections = tuple(
+        replace(one, map_sha256="e" * 64, carried=carried) for one in found.detections
+    )
     refusals = (Refusal("other", detections[0].series_instance_uid, Reason("uncalibrated")),)
     found = replace(found, detections=detections, refusals=refusals)
     with database.begin() as session:
@@ -65,6 +71,10 @@ def test_who_gave_no_result_and_whose_map_it_is_are_kept(
     with database.reading() as session:
         assert session.scalars(select(MapRow.sha256)).all() == ["e" * 64]
         (refusal,) = load_refusals(session, number, 1)
+        first, second = session.scalars(select(CarriedRow).order_by(CarriedRow.place))
+        assert (first.sop_instance_uid, first.p_value) == ("1.2.9", 0.02)
+        assert (first.top_px, first.left_px, first.bottom_px, first.right_px) == (3, 4, 30, 40)
+        assert (second.place, second.top_px) == (1, None)
     assert (refusal.detector, refusal.reason.code) == ("other", "uncalibrated")
 
 
@@ -80,3 +90,20 @@ def test_what_a_destination_takes_is_known_once_it_was_asked(database: Database)
             )  # fmt: skip
     with database.reading() as session:
         assert record.load_accepted(session) == {"pacs": frozenset({"1.2.1"})}
+
+
+@pytest.mark.parametrize(("mode", "shown"), [("research", 1), ("triage", 0)])
+def test_what_carried_the_score_is_kept_and_shown_in_research_mode_alone(
+    database: Database, tmp_path: Path, mode: str, shown: int
+) -> None:
+    number = received(database, tmp_path, 1)
+    closed(database, number, tmp_path)
+    found = assessment(database, number, tmp_path)
+    carried = (Carried("1.2.9", 0.7, 0.02, (3, 4, 30, 40)),)
+    detections = tuple(replace(one, carried=carried) for one in found.detections[:1])
+    found = replace(found, detections=detections)
+    with database.begin() as session:
+        record.save_assessment(session, claimed(session, number), found, [], mode=mode)
+    with database.reading() as session:
+        assert len(session.scalars(select(CarriedRow)).all()) == 1
+    assert len(describe(database, str(number))["carried"]) == shown
