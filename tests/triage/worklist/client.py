@@ -3,7 +3,7 @@
 import asyncio
 import re
 from collections.abc import Mapping
-from typing import Self
+from typing import Any, Self
 
 import httpx
 from fastapi import FastAPI
@@ -42,6 +42,10 @@ class Client:
     ) -> httpx.Response:
         sent = None if data is None else dict(data)
         return self._runner.run(self._http.request(method, url, data=sent, headers=headers))
+
+    def request(self, method: str, url: str, **given: Any) -> httpx.Response:  # noqa: ANN401 - httpx's
+        """Send whatever httpx can."""
+        return self._runner.run(self._http.request(method, url, **given))
 
     def send(
         self, method: str, url: str, content: str, *, headers: Mapping[str, str]
