@@ -36,7 +36,7 @@ FLAGS: Final = (
 PATIENCE_S: Final = 45.0
 SCREEN: Final = ViewportSize(width=1600, height=950)
 VENDOR: Final = Path(__file__).parent / "vendor"
-PICTURES: Final = "TRIAGE_TEST_PICTURES"
+PICTURES: Final = "TRIAGE_SCREENSHOTS"
 """Where ``picture`` writes; nowhere without it."""
 RULES: Final = ("wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice")
 Scheme = Literal["dark", "light"]
