@@ -81,7 +81,7 @@ def _opens_and_looks(window: Window, first: int) -> None:
     go(window, "Enter")
     assert page.url.endswith(f"/studies/{first}")
     picture(page, "reading-study")
-    go(window, "v")
+    go(window, "o")
     says(page, "place", "Image 1 of 6")
     for number in (2, 3):
         page.keyboard.press("ArrowDown")
