@@ -61,6 +61,7 @@ def ship(settings: Settings, *, once: bool) -> None:
         ConfigError: site.yaml names none.
         TryAgain: with ``once``, a repository did not take everything.
     """
+    from triage.commands.harden import harden
     from triage.commands.up import on_stop_signal
 
     own = settings.site.audit
@@ -75,6 +76,7 @@ def ship(settings: Settings, *, once: bool) -> None:
                 while one.ship():
                     pass
             return
+        harden()
         _until(on_stop_signal(), shippers)
 
 
