@@ -17,9 +17,9 @@ from models.artifact import Artifact, BadArtifact
 from models.calibrate import Place, Rule, Uncalibrated
 from models.contract import Detector
 from triage.commands.calibrate_sources import site_of
-from triage.commands.evaluate_deletion import Deleted, deletion
+from triage.commands.evaluate_deletion import deletion
 from triage.commands.evaluate_page import page
-from triage.commands.evaluation import Report, Result, Scored, judge, score, trivial_scores
+from triage.commands.evaluation import Deleted, Report, Result, Scored, judge, score, trivial_scores
 from triage.commands.measure import BATCH, Prepared, prepare
 from triage.commands.training_plan import Picture, read_pictures
 from triage.commands.unseen import require_unseen

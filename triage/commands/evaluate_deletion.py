@@ -8,9 +8,9 @@ import torch
 from models.artifact import Figure
 from models.deletion import SHARE, NoReconstruction, delete
 from models.metrics import share_flagged
+from triage.commands.evaluation import Deleted
 from triage.commands.measure import BATCH
 from triage.errors import ConfigError
-from triage.frozen import Frozen
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -18,27 +18,6 @@ if TYPE_CHECKING:
     from models.artifact import Artifact
     from models.bootstrap import Floats
     from triage.commands.evaluation import Scored
-
-
-class Deleted(Frozen):
-    """What became of the abnormal pictures' scores of one subset."""
-
-    subset: str
-    pictures: int
-    """The abnormal ones."""
-    share: float
-    """Of each picture, replaced by its reconstruction."""
-    fell: Figure
-    """Share whose score fell when the strangest region was replaced."""
-    fell_elsewhere: Figure
-    """The same of a region of this shape elsewhere in the picture."""
-    fell_more: Figure
-    """Share whose score fell further by the strangest region than by the other one."""
-    median_fall: float
-    """Of the score, as a share of what it was."""
-    median_fall_elsewhere: float
-    unflagged: Figure | None
-    """Of the flagged, the share that is no longer; None where none was flagged."""
 
 
 def deletion(scored: "Scored", loaded: "Artifact", threshold: float | None) -> Deleted:

@@ -27,7 +27,6 @@ from models.bootstrap import (
     sensitivity_of,
 )
 from models.metrics import share_flagged
-from triage.commands.evaluate_deletion import Deleted
 from triage.commands.measure import BATCH, Prepared
 from triage.frozen import Frozen
 
@@ -69,6 +68,27 @@ class Result(Frozen):
     """AUROC of the detector's further raw scores."""
     baselines: dict[str, float]
     """AUROC of trivial scores on the same prepared pictures, each in its better direction."""
+
+
+class Deleted(Frozen):
+    """What became of the abnormal pictures' scores of one subset."""
+
+    subset: str
+    pictures: int
+    """The abnormal ones."""
+    share: float
+    """Of each picture, replaced by its reconstruction."""
+    fell: Figure
+    """Share whose score fell when the strangest region was replaced."""
+    fell_elsewhere: Figure
+    """The same of a region of this shape elsewhere in the picture."""
+    fell_more: Figure
+    """Share whose score fell further by the strangest region than by the other one."""
+    median_fall: float
+    """Of the score, as a share of what it was."""
+    median_fall_elsewhere: float
+    unflagged: Figure | None
+    """Of the flagged, the share that is no longer; None where none was flagged."""
 
 
 class Report(Frozen):
