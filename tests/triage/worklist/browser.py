@@ -19,7 +19,14 @@ from typing import Any, Final, Literal
 
 import uvicorn
 from fastapi import FastAPI
-from playwright.sync_api import Browser, BrowserContext, Page, ViewportSize, sync_playwright
+from playwright.sync_api import (
+    Browser,
+    BrowserContext,
+    Page,
+    ViewportSize,
+    expect,
+    sync_playwright,
+)
 from sqlalchemy import select
 
 from db.engine import Database, now
@@ -34,6 +41,7 @@ FLAGS: Final = (
     "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage",
 )  # fmt: skip
 PATIENCE_S: Final = 45.0
+expect.set_options(timeout=PATIENCE_S * 1000)
 SCREEN: Final = ViewportSize(width=1600, height=950)
 VENDOR: Final = Path(__file__).parent / "vendor"
 PICTURES: Final = "TRIAGE_SCREENSHOTS"

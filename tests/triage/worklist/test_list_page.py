@@ -142,6 +142,8 @@ def test_a_filter_is_in_the_url_and_what_is_typed_is_not(house: House, window: W
 def test_the_clock_runs_without_asking_and_says_late(house: House, window: Window) -> None:
     with house.database.begin() as session:
         study = add_study(session, "prioritised", priority=2, minutes=10)
+    for place in ("rows*", "stream"):  # nothing is asked: the page is alone with its clock
+        window.page.route(f"**/studies/{place}", lambda route: route.abort())
     page = window.open("/studies")
     turn = page.locator(f"#study-{study.id} .turn")
     assert turn.text_content() == "0:10 / 0:30"
