@@ -18,7 +18,6 @@ from triage.settings import Settings
 from triage.worklist import passwords, sessions
 from triage.worklist.app import create_app
 
-
 ROLES = "admin radiologist"
 """Of the account: whoever runs a small place reads there too."""
 
