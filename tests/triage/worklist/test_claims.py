@@ -3,7 +3,6 @@
 import json
 from collections.abc import Iterator
 from datetime import timedelta
-from typing import Any
 
 import pytest
 from fastapi import FastAPI
@@ -34,9 +33,11 @@ def other(app: FastAPI, rows: Database) -> Iterator[Client]:
         yield client
 
 
-def study(rows: Database, outcome: str = "prioritised", **given: Any) -> int:
+def study(
+    rows: Database, outcome: str = "prioritised", *, priority: int = 0, minutes: float = 5.0
+) -> int:
     with rows.begin() as session:
-        return add_study(session, outcome, **given).id
+        return add_study(session, outcome, priority=priority, minutes=minutes).id
 
 
 def ask(client: Client, number: int, what: str = "claim", reason: str = "") -> int:
