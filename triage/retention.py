@@ -10,8 +10,9 @@ from triage.frozen import Frozen
 class Retention(Frozen):
     """What may be deleted. Nothing is unless the site says so; rows and hashes always stay.
 
-    (The audit trail's years are ``audit.retention_years``.) Images go only with a study at rest whose report every PACS that was asked has promised to keep.
-    Held and failed studies, and the quarantine, are never touched.
+    Images go only with a study at rest whose report every PACS that was asked has promised to
+    keep. Held and failed studies, and the quarantine, are never touched. How long the audit trail
+    stays is ``audit.retention_years``.
     """
 
     images_days: PositiveFloat | None = None

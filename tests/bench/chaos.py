@@ -199,14 +199,14 @@ def run(arguments: argparse.Namespace, folder: Path) -> dict[str, object]:
     with ExitStack() as ends:
         pacs = ends.enter_context(servers.orthanc(folder / "orthanc"))
         broker = postgres = None
-        urls = {}
+        database = url = ""
         if not arguments.embedded:
             broker = ends.enter_context(servers.redis(folder / "redis"))
             postgres = ends.enter_context(servers.postgres())
-            urls = {"database_url": postgres.new_database("chaos"), "broker_url": broker.url}
+            database, url = postgres.new_database("chaos"), broker.url
         running = ends.enter_context(
             site(
-                folder, pacs, **urls,
+                folder, pacs, database_url=database, broker_url=url,
                 completeness={"quiet_s": 3, "quiet_s_by_modality": {}},
                 work={"lease_s": 5, "retry_first_s": 0.5, "reconcile_s": 0.5, "republish_s": 2,
                       "max_attempts": 20, "retry_longest_s": 5},

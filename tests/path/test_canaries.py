@@ -70,10 +70,12 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
             [servers.binary("redis-cli"), "-p", str(broker.port), "monitor"], stdout=traffic
         )
         url = broker.url.replace("redis://", f"redis://triage:{BROKER_PASSWORD}@")
-        urls = {"database_url": postgres.new_database("canaries"), "broker_url": url}
+        database = postgres.new_database("canaries")
         variables = {"TRIAGE_LOG_LEVEL": "DEBUG", "TMPDIR": str(folder / "tmp")}
         try:
-            with site(folder, pacs, variables=variables, **urls) as running:
+            with site(
+                folder, pacs, variables=variables, database_url=database, broker_url=url
+            ) as running:
                 for path in studies(folder / "sent", address):
                     running.send(path, check=False)
                 running.settle(5, limit_s=240)

@@ -87,8 +87,10 @@ def running(
             yield one
         return
     with servers.redis(tmp_path / "redis") as broker, servers.postgres() as postgres:
-        urls = {"database_url": postgres.new_database("chaos"), "broker_url": broker.url}
-        with site(tmp_path, pacs, completeness=NOT_DUE, **urls) as one:
+        database = postgres.new_database("chaos")
+        with site(
+            tmp_path, pacs, completeness=NOT_DUE, database_url=database, broker_url=broker.url
+        ) as one:
             yield one
 
 

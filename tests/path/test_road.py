@@ -39,8 +39,8 @@ def road(
                 yield Road(running, pacs)
             return
         with servers.redis(folder / "redis") as broker, servers.postgres() as postgres:
-            urls = {"database_url": postgres.new_database("road"), "broker_url": broker.url}
-            with site(folder, pacs, **urls) as running:
+            database = postgres.new_database("road")
+            with site(folder, pacs, database_url=database, broker_url=broker.url) as running:
                 yield Road(running, pacs)
 
 

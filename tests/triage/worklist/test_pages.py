@@ -184,7 +184,8 @@ class TestTheList:
         assert tabs == {
             "All": "6", "Unread": "6", "Mine": "0", "Prioritised": "1",
             "Not prioritised": "1", "Pending": "1",
-            "Not analysed": "1", "Held": "1", "Failed": "1", "Overdue": "0",
+            "Not analysed": "1", "Held": "1",
+            "Failed": "1", "Overdue": "0",
         }  # fmt: skip
 
 
