@@ -21,6 +21,15 @@ BOTH = ["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)]
 NUMBERS = count(1)
 
 
+@pytest.fixture(autouse=True)
+def umask() -> Iterator[None]:
+    """Services shut others out of what they write; a test that starts one here is no service."""
+    before = os.umask(0o022)
+    os.umask(before)
+    yield
+    os.umask(before)
+
+
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[servers.Postgres]:
     """One server for the whole run, with one migrated database."""

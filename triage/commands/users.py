@@ -125,7 +125,7 @@ def factor(
 
 
 @app.command()
-def matrix() -> None:
+def matrix(_state: State = None) -> None:
     """Print every route by every role, as docs/access.md holds it."""
     from triage.worklist import access
 

@@ -149,8 +149,8 @@ def test_it_changes_neither_the_score_nor_the_order(
         order = re.findall(r'<tr id="study-(\d+)"', client.get("/studies").text)
         return order, kept
 
+    one = finding(client, study)  # opens the study, which is on its row from then on
     before = seen()
-    one = finding(client, study)
     for verdict in ("agree", "disagree", "unsure"):
         press(client, study, verdict, finding=one)
         assert seen() == before
