@@ -10,7 +10,7 @@ check: .venv/ready         ## what every commit must pass
 	ruff check .
 	mypy
 	lint-imports
-	python -m pytest -n 2 --dist loadfile
+	python -m pytest -n 3 --dist loadfile
 
 test: .venv/ready          ## everything that starts no server
 	python -m pytest -m "not path and not postgres"
