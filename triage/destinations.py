@@ -53,6 +53,8 @@ class Dimse(Dicom):
     commitment: bool = False
     """Ask by Storage Commitment for each object, and say "committed" only after its report. The
     PACS must know our calling AE title, and the listener's address as where its reports go."""
+    commitment_linger_s: PositiveFloat = 0.5
+    """Keep the association open this long for a PACS that reports on the one it was asked on."""
     commitment_retry_s: PositiveFloat = 3600.0
     """Without a report after this long, ask again."""
     commitment_timeout_s: PositiveFloat = 86_400.0

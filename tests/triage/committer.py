@@ -76,7 +76,12 @@ class Committer:
 
 @contextmanager
 def committing(script: Committer, **changes: object) -> Iterator[Dimse]:
-    """Run the PACS; gives it as a destination that is asked for commitment."""
+    """Run the PACS; gives it as a destination that is asked for commitment.
+
+    One that reports at once is waited for as long as for any other answer.
+    """
+    if script.at_once:
+        changes = {"commitment_linger_s": 10.0, **changes}
     ae = AE(ae_title="COMMITTER")
     ae.add_supported_context(SOP_CLASS, list(BOTH))
     ae.add_supported_context(Comprehensive3DSRStorage, list(BOTH))

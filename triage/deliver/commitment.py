@@ -11,6 +11,7 @@ from typing import Final
 from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRLittleEndian
 from pynetdicom import evt
+from pynetdicom.pdu import P_DATA_TF
 
 from triage import commitment, dimse
 from triage.commitment import Promise
@@ -18,8 +19,6 @@ from triage.destinations import Dimse
 from triage.dimse import SUCCESS
 from triage.errors import TryAgain
 
-LINGER_S: Final = 0.5
-"""For reports on the same association."""
 NO_SUCH_EVENT: Final = 0x0113
 
 
@@ -38,7 +37,7 @@ def request_commitment(
     with dimse.associate(
         to,
         [(commitment.SOP_CLASS, ExplicitVRLittleEndian)],
-        handlers=[(evt.EVT_N_EVENT_REPORT, post.take)],
+        handlers=[(evt.EVT_N_EVENT_REPORT, post.take), (evt.EVT_PDU_SENT, post.note_sent)],
     ) as association:
         answer, _ = association.send_n_action(
             commitment.request(transaction_uid, objects),
@@ -48,7 +47,7 @@ def request_commitment(
         )
         status = answer.get("Status")
         if status == SUCCESS:
-            post.complete.wait(LINGER_S)
+            post.complete.wait(to.commitment_linger_s)
     if status is None:
         msg = f"{to.name}: no answer to the request for Storage Commitment"
         raise TryAgain(msg)
@@ -59,12 +58,17 @@ def request_commitment(
 
 
 class _Post:
-    """Reports as they come in."""
+    """Reports as they come in.
+
+    It is complete when the last one's answer has left: a PACS that saw the association released
+    before would hold its report for lost.
+    """
 
     def __init__(self, awaited: set[str]) -> None:
         self.promises: list[Promise] = []
         self.complete = threading.Event()
         self._awaited = awaited
+        self._is_last = False
 
     def take(self, event: evt.Event) -> tuple[int, Dataset | None]:
         try:
@@ -73,6 +77,10 @@ class _Post:
             return NO_SUCH_EVENT, None
         self.promises += came
         self._awaited -= {one.sop_instance_uid for one in came}
-        if not self._awaited:
-            self.complete.set()
+        self._is_last = not self._awaited
         return SUCCESS, None
+
+    def note_sent(self, event: evt.Event) -> None:
+        """After the last report the next data to leave is its answer."""
+        if self._is_last and isinstance(event.pdu, P_DATA_TF):
+            self.complete.set()
