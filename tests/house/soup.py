@@ -91,7 +91,10 @@ ABOUT: Final[dict[str, tuple[str, str]]] = {
     "itsdangerous": ("signed values", NONE),
     "jinja2": ("pages", "escapes only if told so: it is, for every template"),
     "joserfc": ("tokens of sign-in", "takes any algorithm it is told: ours are named"),
-    "ldap3": ("sign-in by LDAP", "not maintained by many: an extra, TLS required"),
+    "ldap3": (
+        "sign-in by LDAP (an extra)",
+        "LGPL-3.0: imported, unchanged, replaceable; few keep it: TLS required",
+    ),
     "matplotlib": ("charts of evaluations", NONE),
     "monai": (
         "transforms and networks",

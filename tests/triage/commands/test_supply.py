@@ -32,6 +32,7 @@ WEAK = (
 )
 COPYLEFT = ("GPL", "GNU", "SSPL", "BUSL", "EUPL", "CDDL", "Non-Commercial")
 NAMED_EXCEPTIONS = {
+    "ldap3": "GNU Lesser General Public License v3 (LGPLv3)",
     "psycopg": "LGPL-3.0-only",
     "psycopg-binary": "LGPL-3.0-only",
 }
