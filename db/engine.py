@@ -15,6 +15,8 @@ from sqlalchemy.orm import Session, sessionmaker
 BUSY_TIMEOUT_S = 10
 IDLE_TIMEOUT_S = 60
 """A transaction left open this long ends: a frozen process holds no lock for ever."""
+SQLITE_NOW = text("SELECT strftime('%Y-%m-%d %H:%M:%f','now')")
+POSTGRESQL_NOW = text("SELECT clock_timestamp()")
 READ_ONLY = {"triage_read_only": True, "postgresql_readonly": True}
 RAISED_BY_TRIGGER = "23000"
 """By our own triggers only; their words quote no row."""
@@ -82,11 +84,9 @@ def is_transient(error: DBAPIError) -> bool:
 def now(session: Session) -> datetime:
     """Give the database's own clock: leases never trust a worker's."""
     if session.get_bind().dialect.name == "sqlite":
-        stamp: str = session.execute(
-            text("SELECT strftime('%Y-%m-%d %H:%M:%f','now')")
-        ).scalar_one()
+        stamp: str = session.execute(SQLITE_NOW).scalar_one()
         return datetime.fromisoformat(stamp).replace(tzinfo=UTC)
-    moment: datetime = session.execute(text("SELECT clock_timestamp()")).scalar_one()
+    moment: datetime = session.execute(POSTGRESQL_NOW).scalar_one()
     return moment.astimezone(UTC)
 
 

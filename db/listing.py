@@ -6,7 +6,7 @@ routine studies that have waited longer than the ageing limit (Baltruschat et al
 prioritising without such a limit raises the longest waiting time).
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -14,7 +14,7 @@ from heapq import merge
 from itertools import islice
 from typing import Any, Final, Self
 
-from sqlalchemy import ColumnElement, Select, func, literal, select, true, tuple_
+from sqlalchemy import ColumnElement, Select, case, func, literal, or_, select, true, tuple_
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from db.narrow import EVERYTHING, Filters
@@ -29,6 +29,7 @@ WORKING: Final = (StudyState.RECEIVING, StudyState.READY, StudyState.ANALYSED)
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND: Final = timedelta(microseconds=1)
 MAX_WHOLE: Final = 2**62
+Columns = tuple[InstrumentedAttribute[Any], ...]
 
 
 class Listing(StrEnum):
@@ -46,6 +47,9 @@ class Listing(StrEnum):
     HELD = "held"
     FAILED = "failed"
     OVERDUE = "overdue"
+
+
+FEW: Final = (Listing.MINE, Listing.OVERDUE)
 
 
 class Order(StrEnum):
@@ -128,7 +132,7 @@ class Band:
 
     level: int
     """Bands stand in falling order of it."""
-    columns: tuple[InstrumentedAttribute[Any], ...]
+    columns: Columns
     runs: tuple[ColumnElement[bool], ...]
     falling: bool = False
 
@@ -177,36 +181,66 @@ class Worklist:
         band = next(band for band in self._bands(session) if band.level <= level)
         return Cursor(self.clock.as_of, band.level, band.key(study))
 
+    def _walk_few(
+        self, session: Session, start: Cursor | None, limit: int, *, back: bool
+    ) -> Iterator[tuple[Band, StudyRow]]:
+        """Walk a list by its members: an index of the order would pass all the other studies."""
+        bands = {band.level: band for band in self._bands(session)}
+        known = [(or_(*band.runs), band.level) for band in bands.values()]
+        level = case(*known[:-1], else_=known[-1][1])
+        wanted = select(StudyRow.id, level).where(self._kept())
+        if start is not None:
+            further = level > start.level if back else level < start.level
+            if start.level in bands:
+                band = bands[start.level]
+                here = _behind(band, start.key, falling=band.falling != back)
+                further |= (level == start.level) & here
+            wanted = wanted.where(further)
+        order = [level.asc() if back else level.desc()]
+        for columns, falling, levels in _kinds(bands.values()):
+            own = [case((level.in_(levels), column)) for column in columns]
+            order += [one.desc() if falling != back else one.asc() for one in own]
+        found = session.execute(wanted.order_by(*order).limit(limit)).all()
+        numbers = [number for number, _ in found]
+        rows = session.scalars(select(StudyRow).where(StudyRow.id.in_(numbers)))
+        studies = {study.id: study for study in rows}
+        yield from ((bands[at], studies[number]) for number, at in found if number in studies)
+
     def _walk(
         self, session: Session, start: Cursor | None, limit: int, *, back: bool = False
     ) -> Iterator[tuple[Band, StudyRow]]:
-        bands = self._bands(session)
+        if self.listing in FEW:
+            yield from self._walk_few(session, start, limit, back=back)
+            return
+        bands, kept = self._bands(session), self._kept()
         for band in reversed(bands) if back else bands:
             if start and (band.level < start.level if back else band.level > start.level):
                 continue
             here = start.key if start and start.level == band.level else None
             falling = band.falling != back
             rows = (
-                session.scalars(_query(band, run, here, falling=falling).limit(limit))
+                session.scalars(_query(band, kept & run, here, falling=falling).limit(limit))
                 for run in band.runs
             )
             for study in merge(*rows, key=band.key, reverse=falling):
                 yield band, study
 
+    def _kept(self) -> ColumnElement[bool]:
+        return condition(self.listing, self.clock, self.user_id) & self.filters.condition()
+
     def _bands(self, session: Session) -> list[Band]:
-        kept = condition(self.listing, self.clock, self.user_id) & self.filters.condition()
         if self.order == Order.RANK:
             ranked, scored = StudyRow.rank.is_not(None), StudyRow.score.is_not(None)
             best = (StudyRow.rank, StudyRow.score, StudyRow.id)
             return [
-                Band(1, best, (kept & ranked & scored,), falling=True),
-                Band(0, (StudyRow.id,), (kept & ~ranked, kept & ranked & ~scored)),
+                Band(1, best, (ranked & scored,), falling=True),
+                Band(0, (StudyRow.id,), (~ranked, ranked & ~scored)),
             ]
         aged = StudyRow.received_at <= self.clock.aged_before
         waited = (StudyRow.received_at, StudyRow.id)
-        runs = {level: [kept & (StudyRow.priority == level)] for level in _levels(session)}
-        runs[AGED].append(kept & (StudyRow.priority == ROUTINE) & aged)
-        runs[ROUTINE] = [kept & (StudyRow.priority == ROUTINE) & ~aged]
+        runs = {level: [StudyRow.priority == level] for level in _levels(session)}
+        runs[AGED].append((StudyRow.priority == ROUTINE) & aged)
+        runs[ROUTINE] = [(StudyRow.priority == ROUTINE) & ~aged]
         return [Band(level, waited, tuple(runs[level])) for level in sorted(runs, reverse=True)]
 
 
@@ -215,22 +249,41 @@ def _query(
 ) -> Select[StudyRow]:
     statement = select(StudyRow).where(run)
     if start is not None:
-        if len(start) != len(band.columns):
-            msg = "the cursor belongs to another order"
-            raise ValueError(msg)
-        pairs = zip(band.columns, start, strict=True)
-        here = tuple_(*(literal(_value(column, one), column.type) for column, one in pairs))
-        place = tuple_(*band.columns)
-        statement = statement.where(place < here if falling else place > here)
+        statement = statement.where(_behind(band, start, falling=falling))
     return statement.order_by(*(one.desc() if falling else one.asc() for one in band.columns))
+
+
+def _behind(band: Band, start: tuple[float, ...], *, falling: bool) -> ColumnElement[bool]:
+    if len(start) != len(band.columns):
+        msg = "the cursor belongs to another order"
+        raise ValueError(msg)
+    pairs = zip(band.columns, start, strict=True)
+    here = tuple_(*(literal(_value(column, one), column.type) for column, one in pairs))
+    place = tuple_(*band.columns)
+    return place < here if falling else place > here
+
+
+def _kinds(bands: Iterable[Band]) -> list[tuple[Columns, bool, list[int]]]:
+    """Give the ways in which bands are sorted, each with the levels sorted so."""
+    found: dict[tuple[Columns, bool], list[int]] = {}
+    for band in bands:
+        found.setdefault((band.columns, band.falling), []).append(band.level)
+    return [(*kind, levels) for kind, levels in found.items()]
+
+
+def _steps() -> Select[int]:
+    top = select(func.max(StudyRow.priority).label("level")).cte("top", recursive=True)
+    below = select(func.max(StudyRow.priority)).where(StudyRow.priority < top.c.level)
+    found = top.union_all(select(below.scalar_subquery()).where(top.c.level.is_not(None)))
+    return select(found.c.level)
+
+
+LEVELS: Final = _steps()
 
 
 def _levels(session: Session) -> set[int]:
     """Give every priority in use and the two that always have a band; one index step for each."""
-    top = select(func.max(StudyRow.priority).label("level")).cte("top", recursive=True)
-    below = select(func.max(StudyRow.priority)).where(StudyRow.priority < top.c.level)
-    found = top.union_all(select(below.scalar_subquery()).where(top.c.level.is_not(None)))
-    return {AGED, ROUTINE, *(one for one in session.scalars(select(found.c.level)) if one)}
+    return {AGED, ROUTINE, *(one for one in session.scalars(LEVELS) if one)}
 
 
 def condition(listing: Listing, clock: Clock, user_id: int) -> ColumnElement[bool]:
@@ -242,9 +295,7 @@ def condition(listing: Listing, clock: Clock, user_id: int) -> ColumnElement[boo
     if listing == Listing.MINE:
         return StudyRow.id.in_(studies_of(user_id, clock.as_of))
     if listing == Listing.OVERDUE:
-        late = StudyRow.last_instance_at <= clock.overdue_before
-        # Few are at work: they are found by their state, not by walking the list past the others.
-        return StudyRow.id.in_(select(StudyRow.id).where(StudyRow.state.in_(WORKING), late))
+        return StudyRow.state.in_(WORKING) & (StudyRow.last_instance_at <= clock.overdue_before)
     return StudyRow.outcome == listing
 
 

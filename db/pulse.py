@@ -3,17 +3,13 @@
 from typing import Final
 
 from sqlalchemy import func, select
-from sqlalchemy.orm import InstrumentedAttribute, Session
+from sqlalchemy.orm import Session
 
 from db.reader_claims import ReaderClaimRow
 from db.tables import StudyRow, TransitionRow
 
-ENDS: Final[tuple[InstrumentedAttribute[object], ...]] = (
-    StudyRow.id,
-    TransitionRow.id,
-    StudyRow.opened_at,
-    ReaderClaimRow.changed_at,
-)
+ENDS: Final = (StudyRow.id, TransitionRow.id, StudyRow.opened_at, ReaderClaimRow.changed_at)
+LATEST: Final = select(*(select(func.max(end)).scalar_subquery() for end in ENDS))
 
 
 def stamp(session: Session) -> tuple[object, ...]:
@@ -22,4 +18,4 @@ def stamp(session: Session) -> tuple[object, ...]:
     PostgreSQL may commit a lower number after a higher one: who waits for a change looks by
     itself now and then too.
     """
-    return tuple(session.scalar(select(func.max(column))) for column in ENDS)
+    return tuple(session.execute(LATEST).one())

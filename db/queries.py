@@ -2,9 +2,9 @@
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
-from sqlalchemy import Select, distinct, func, select
+from sqlalchemy import BindParameter, Select, bindparam, distinct, func, select
 from sqlalchemy.orm import Session, defer
 
 from db.delivery import WithdrawalRow
@@ -58,26 +58,32 @@ def decisive(study: StudyRow, detections: Collection[DetectionRow]) -> Detection
     return min(latest, key=lambda one: (one.p_value, -one.score), default=None)
 
 
+# Statements that every list asks are built once: building one takes longer than running it.
+STUDIES: Final[BindParameter[Any]] = bindparam("studies", expanding=True)
+REPORTS: Final = (
+    select(OutboxRow)
+    .join(StudyRow, StudyRow.id == OutboxRow.study_id)
+    .where(OutboxRow.study_id.in_(STUDIES), OutboxRow.generation == StudyRow.generation)
+    .order_by(OutboxRow.id)
+    .options(defer(OutboxRow.content, raiseload=True))
+)
+REMARKS: Final = (
+    select(WarningRow)
+    .join(StudyRow, StudyRow.id == WarningRow.study_id)
+    .where(WarningRow.study_id.in_(STUDIES), WarningRow.generation == StudyRow.generation)
+    .order_by(WarningRow.id)
+)
+
+
 def reports(session: Session, study_ids: Collection[int]) -> Mapping[int, tuple[OutboxRow, ...]]:
     """Give the reports of each study's current generation, without their bytes."""
-    rows = session.scalars(
-        select(OutboxRow)
-        .join(StudyRow, StudyRow.id == OutboxRow.study_id)
-        .where(OutboxRow.study_id.in_(study_ids), OutboxRow.generation == StudyRow.generation)
-        .order_by(OutboxRow.id)
-        .options(defer(OutboxRow.content, raiseload=True))
-    )
+    rows = session.scalars(REPORTS, {"studies": study_ids})
     return _grouped((row.study_id, row) for row in rows)
 
 
 def warnings(session: Session, study_ids: Collection[int]) -> Mapping[int, tuple[WarningRow, ...]]:
     """Give the warnings of each study's current generation."""
-    rows = session.scalars(
-        select(WarningRow)
-        .join(StudyRow, StudyRow.id == WarningRow.study_id)
-        .where(WarningRow.study_id.in_(study_ids), WarningRow.generation == StudyRow.generation)
-        .order_by(WarningRow.id)
-    )
+    rows = session.scalars(REMARKS, {"studies": study_ids})
     return _grouped((row.study_id, row) for row in rows)
 
 

@@ -2,8 +2,9 @@
 
 from collections.abc import Collection, Mapping
 from datetime import datetime
+from typing import Final
 
-from sqlalchemy import ForeignKey, Index, Select, String, select, text
+from sqlalchemy import ForeignKey, Index, Select, String, bindparam, select, text
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from db.base import Base
@@ -38,16 +39,19 @@ class ReaderClaimRow(Base):
     changed_at: Mapped[datetime]
 
 
+HELD: Final = select(ReaderClaimRow).where(
+    ReaderClaimRow.study_id.in_(bindparam("studies", expanding=True)),
+    ReaderClaimRow.ended_at.is_(None),
+    ReaderClaimRow.expires_at > bindparam("at"),
+)
+
+
 def held(
     session: Session, study_ids: Collection[int], at: datetime
 ) -> Mapping[int, ReaderClaimRow]:
     """Give the claim that holds at a moment, by study."""
-    wanted = select(ReaderClaimRow).where(
-        ReaderClaimRow.study_id.in_(study_ids),
-        ReaderClaimRow.ended_at.is_(None),
-        ReaderClaimRow.expires_at > at,
-    )
-    return {row.study_id: row for row in session.scalars(wanted)}
+    rows = session.scalars(HELD, {"studies": study_ids, "at": at})
+    return {row.study_id: row for row in rows}
 
 
 def open_one(session: Session, study_id: int) -> ReaderClaimRow | None:

@@ -1,8 +1,9 @@
 """Lists that readers keep for themselves: a name, and what it asks for. No patient data."""
 
 from datetime import datetime
+from typing import Final
 
-from sqlalchemy import ForeignKey, String, Text, UniqueConstraint, select
+from sqlalchemy import ForeignKey, String, Text, UniqueConstraint, bindparam, select
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from db.base import Base
@@ -22,7 +23,13 @@ class SavedListRow(Base):
     created_at: Mapped[datetime]
 
 
+OF_USER: Final = (
+    select(SavedListRow)
+    .where(SavedListRow.user_id == bindparam("user"))
+    .order_by(SavedListRow.name)
+)
+
+
 def of_user(session: Session, user_id: int) -> tuple[SavedListRow, ...]:
     """Give a reader's lists, in the order of their names."""
-    wanted = select(SavedListRow).where(SavedListRow.user_id == user_id)
-    return tuple(session.scalars(wanted.order_by(SavedListRow.name)))
+    return tuple(session.scalars(OF_USER, {"user": user_id}))

@@ -4,8 +4,6 @@ Prints a table in Markdown. ``--only sqlite`` takes one database; ``--studies 50
 """
 
 import argparse
-import importlib
-import importlib.util
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -15,9 +13,9 @@ from pathlib import Path
 from typing import Final
 
 from db import schema
-from db.engine import Database, connect
+from db.engine import connect
 from tests import servers
-from tests.bench import web_list, web_rows
+from tests.bench import web_list, web_rows, web_viewer
 from tests.bench.web_list import Figure, Meter
 from tests.servers import free_port
 
@@ -71,14 +69,16 @@ def measure(kind: str, studies: int) -> Iterator[Figure]:
         token = web_rows.sign_in(database)
         address, pid = stack.enter_context(serving(folder, url))
         yield from web_list.measure(address, token, database, Meter(pid, *roots))
-        yield from viewer(address, token, database, folder)
+        yield from viewer(folder / "viewer")
 
 
-def viewer(address: str, token: str, database: Database, folder: Path) -> Iterator[Figure]:
-    """Give the viewer's figures, where its bench stands beside this one."""
-    if importlib.util.find_spec("tests.bench.web_viewer") is not None:
-        beside = importlib.import_module("tests.bench.web_viewer")
-        yield from beside.measure(address, token, database, folder)
+def viewer(folder: Path) -> Iterator[Figure]:
+    """Give the viewer's figures, by the clock in Chromium."""
+    folder.mkdir()
+    found = web_viewer.measure(folder)
+    names = {"window": "window change, 512 x 512", "next": "next slice, after prefetch"}
+    for key, name in names.items():
+        yield Figure(name, found[f"{key}_p50"], found[f"{key}_p95"])
 
 
 def holds(one: Figure) -> bool:

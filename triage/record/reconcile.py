@@ -88,10 +88,12 @@ def reconcile(database: Database, spool: Path, *, actor: str) -> ReconciliationR
     return row
 
 
+LATEST: Final = select(ReconciliationRow).order_by(ReconciliationRow.id.desc()).limit(1)
+
+
 def latest(session: Session) -> ReconciliationRow | None:
     """Give the latest sum."""
-    wanted = select(ReconciliationRow).order_by(ReconciliationRow.id.desc()).limit(1)
-    return session.scalar(wanted)
+    return session.scalar(LATEST)
 
 
 def differences(row: ReconciliationRow) -> list[Difference]:

@@ -9,7 +9,6 @@ import uvicorn
 from fastapi import Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
-from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 
 from db.engine import connect
@@ -45,6 +44,7 @@ from triage.worklist import (
     viewing,
     waiting,
 )
+from triage.worklist.assets import Assets
 from triage.worklist.headers import Gate
 from triage.worklist.images import Previews
 from triage.worklist.signin import Throttle
@@ -95,7 +95,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.remembered = lists.Remembered()
     app.state.live = live.Live(settings.site.reading)
     _route(app)
-    app.mount("/static", StaticFiles(directory=str(context.FOLDER / "static")))
+    app.mount("/static", Assets())
     if (programs := dicomweb.app(here, reading)) is not None:
         app.mount("/dicomweb", programs)
     app.add_exception_handler(guard.SignInFirst, guard.refuse)

@@ -18,7 +18,7 @@ from db.engine import Database
 from db.listing import Clock
 from db.tables import StudyRow
 from triage.settings import Settings
-from triage.worklist import access, theme, words
+from triage.worklist import access, assets, theme, words
 from triage.worklist.sessions import Viewer
 
 FOLDER: Final = files("triage.worklist")
@@ -77,6 +77,7 @@ def build(settings: Settings, database: Database) -> Context:
         lstrip_blocks=True,
     )
     templates.globals.update(
+        static=assets.PLACE,
         disclaimer=DISCLAIMER,
         may=access.may,
         theme=theme.THEMES[0],

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Form, HTTPException, Path, Request
 from fastapi.responses import RedirectResponse, Response
-from sqlalchemy import select
+from sqlalchemy import bindparam, select
 from sqlalchemy.orm import Session
 
 from db.conflicts import WARNING
@@ -87,14 +87,17 @@ def of_study(session: Session, request: Request, study: StudyRow) -> dict[str, A
     }
 
 
+WARNED: Final = (
+    select(ConflictRow.study_id, ConflictRow.code)
+    .where(ConflictRow.study_id.in_(bindparam("studies", expanding=True)))
+    .where(ConflictRow.resolved_at.is_(None), ConflictRow.weight == WARNING)
+    .order_by(ConflictRow.id)
+)
+
+
 def warned(session: Session, study_ids: Collection[int]) -> Mapping[int, tuple[str, ...]]:
     """Give, by study, what its open doubts that hold nothing warn of."""
-    rows = session.execute(
-        select(ConflictRow.study_id, ConflictRow.code)
-        .where(ConflictRow.study_id.in_(study_ids), ConflictRow.resolved_at.is_(None))
-        .where(ConflictRow.weight == WARNING)
-        .order_by(ConflictRow.id)
-    )
+    rows = session.execute(WARNED, {"studies": study_ids})
     found: dict[int, tuple[str, ...]] = {}
     for number, code in rows:
         words = (meaning(code),)

@@ -4,6 +4,7 @@ Pure ASGI and outermost, so that no answer leaves without it: not a static file,
 """
 
 import secrets
+from http import HTTPStatus
 from pathlib import PurePath
 from typing import Final
 
@@ -13,6 +14,7 @@ from starlette.responses import HTMLResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from triage import log
+from triage.worklist import assets
 
 MAX_BODY_BYTES: Final = 65_536
 MAX_WORK_ITEM_BYTES: Final = 4_194_304
@@ -60,6 +62,7 @@ OHIF_HEADERS: Final = {
     "Cache-Control": "private, max-age=3600",
 }
 """Of OHIF's own files, which hold nothing of a patient: it decodes in workers and WebAssembly."""
+KEPT: Final = (HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT, HTTPStatus.NOT_MODIFIED)
 HSTS: Final = "max-age=31536000"
 BROKEN: Final = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>Triage</title>
@@ -80,7 +83,9 @@ class Gate:
         self._app = app
         self._headers = HEADERS | ({"Strict-Transport-Security": HSTS} if secure else {})
 
-    def _of(self, path: str) -> dict[str, str]:
+    def _of(self, path: str, status: int) -> dict[str, str]:
+        if path.startswith(f"{assets.PLACE}/") and status in KEPT:
+            return self._headers | {"Cache-Control": assets.FOREVER}
         is_ohif = path == OHIF or path.startswith(f"{OHIF}/")
         return self._headers | OHIF_HEADERS if is_ohif else self._headers
 
@@ -96,7 +101,7 @@ class Gate:
             if message["type"] == "http.response.start":
                 started = True
                 headers = MutableHeaders(scope=message)
-                for name, value in self._of(scope["path"]).items():
+                for name, value in self._of(scope["path"], message["status"]).items():
                     headers[name] = value
             await send(message)
 

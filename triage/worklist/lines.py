@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
 
-from sqlalchemy import func, select
+from sqlalchemy import bindparam, func, select
 from sqlalchemy.orm import Session
 
 from db import queries
@@ -14,11 +14,18 @@ from db.priors import PriorRow
 from db.reader_claims import held
 from db.tables import StudyRow
 from triage.reading import Reading
-from triage.worklist import claiming, doubts, view
+from triage.worklist import claiming, doubts, view, words
 from triage.worklist.sessions import Viewer
 
 PRIORS_HERE: Final = ("here", "complete", "partial")
 """States of a prior that can be looked at."""
+PRIORS: Final = (
+    select(PriorRow.study_id, func.count())
+    .where(PriorRow.study_id.in_(bindparam("studies", expanding=True)))
+    .where(PriorRow.state.in_(PRIORS_HERE))
+    .group_by(PriorRow.study_id)
+)
+DOT: Final = " \N{MIDDLE DOT} "
 WORDS: Final = {"within": "", "soon": "soon due", "late": "late"}
 
 
@@ -49,6 +56,41 @@ class Line:
     claim: claiming.Held | None
     priors: int
 
+    # In whole phrases: what a template joins from parts takes it several times as long.
+
+    @property
+    def who(self) -> str:
+        """Give what tells the patient from another of the same name."""
+        study = self.row.study
+        number = words.shortened(study.patient_id) or "no patient ID"
+        sex = words.shortened(words.sex(study.patient_sex))
+        return DOT.join(part for part in (number, sex, self.row.age) if part)
+
+    @property
+    def what(self) -> str:
+        """Give the kind of study."""
+        kind = words.shortened(self.row.study.modality) or "?"
+        return f"{kind}{DOT}{words.shortened(self.row.what)}" if self.row.what else kind
+
+    @property
+    def when(self) -> str:
+        """Give the day and time of the study."""
+        study = self.row.study
+        return f"{words.shortened(words.day(study.study_date))} {words.clock(study.study_time)}"
+
+    @property
+    def clock(self) -> str:
+        """Give the time it has waited and may wait."""
+        return f"{words.hours(self.turnaround.spent)} / {words.hours(self.turnaround.limit)}"
+
+    @property
+    def turn(self) -> str:
+        """Say how the clock stands, so that no colour has to."""
+        word = self.turnaround.word
+        if not self.turnaround.opened:
+            return word
+        return f"{word} when opened" if word else "until opened"
+
 
 def turnaround(study: StudyRow, at: datetime, limits: Reading) -> Turnaround:
     """Give a study's clock: from receipt to its first opening, which stops it."""
@@ -76,9 +118,11 @@ def lines(
     for study in studies:
         number = study.id
         row = view.row(study, reports.get(number, ()), clock, warnings.get(number, ()))
+        if number in doubted:
+            row = replace(row, warnings=row.warnings + doubted[number])
         found.append(
             Line(
-                replace(row, warnings=row.warnings + doubted.get(number, ())),
+                row,
                 turnaround(study, clock.as_of, limits),
                 claiming.shown(claims.get(number), who),
                 older.get(number, 0),
@@ -89,10 +133,5 @@ def lines(
 
 def _priors(session: Session, numbers: Sequence[int]) -> Mapping[int, int]:
     """Count, by study, the priors that can be looked at."""
-    wanted = (
-        select(PriorRow.study_id, func.count())
-        .where(PriorRow.study_id.in_(numbers), PriorRow.state.in_(PRIORS_HERE))
-        .group_by(PriorRow.study_id)
-    )
-    found: dict[int, int] = dict(session.execute(wanted).all())
+    found: dict[int, int] = dict(session.execute(PRIORS, {"studies": numbers}).all())
     return found

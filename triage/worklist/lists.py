@@ -33,6 +33,7 @@ class Remembered:
     def __init__(self) -> None:
         self._lock = Lock()
         self._counts: tuple[object, float, dict[Listing, int]] = (None, 0.0, {})
+        self._mine: dict[int, int] = {}
         self._choices: tuple[float, narrow.Choices | None] = (0.0, None)
 
     def counts(self, session: Session, clock: Clock, user_id: int) -> dict[Listing, int]:
@@ -43,8 +44,11 @@ class Remembered:
         if known != pulse or at - taken > FRESH_S:
             found = counting.counts(session, clock)
             with self._lock:
-                self._counts = (pulse, at, found)
-        return found | {Listing.MINE: counting.count(session, Listing.MINE, clock, user_id)}
+                self._counts, self._mine = (pulse, at, found), {}
+        mine = self._mine
+        if user_id not in mine:
+            mine[user_id] = counting.count(session, Listing.MINE, clock, user_id)
+        return found | {Listing.MINE: mine[user_id]}
 
     def choices(self, session: Session) -> narrow.Choices:
         """Give what the filters can be set to."""

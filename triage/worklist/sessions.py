@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final, Literal
 
-from sqlalchemy import delete, or_, select
+from sqlalchemy import bindparam, delete, or_, select
 from sqlalchemy.orm import Session
 
 from db.accounts import HalfwayRow
@@ -166,21 +166,27 @@ def open_session(session: Session, user: UserRow) -> str:
     return token
 
 
+HOLDER: Final = (
+    select(
+        SessionRow.token_sha256, SessionRow.csrf_token, SessionRow.created_at,
+        SessionRow.last_seen_at, UserRow.id, UserRow.name, UserRow.role,
+    )
+    .join(UserRow, UserRow.id == SessionRow.user_id)
+    .where(SessionRow.token_sha256 == bindparam("token"), UserRow.disabled.is_(False))
+)  # fmt: skip
+"""Asked for at every request."""
+
+
 def find(session: Session, web: Web, token: str) -> Viewer | None:
     """Give who holds this token; None when the session ended, by age, idleness or a person."""
-    found = session.execute(
-        select(SessionRow, UserRow)
-        .join(UserRow, UserRow.id == SessionRow.user_id)
-        .where(SessionRow.token_sha256 == _digest(token), UserRow.disabled.is_(False))
-    ).one_or_none()
-    if found is None:
+    held = session.execute(HOLDER, {"token": _digest(token)}).one_or_none()
+    if held is None:
         return None
-    held, user = found
     at = now(session)
     idle, age = at - held.last_seen_at, at - held.created_at
     if idle.total_seconds() > web.session_idle_s or age.total_seconds() > web.session_absolute_s:
         return None
-    return Viewer(user.id, user.name, user.role, held.csrf_token, held.token_sha256, idle)
+    return Viewer(held.id, held.name, held.role, held.csrf_token, held.token_sha256, idle)
 
 
 def touch(session: Session, viewer: Viewer) -> None:

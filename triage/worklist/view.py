@@ -26,7 +26,7 @@ class Mark:
 
 
 PENDING: Final = Mark("pending", "Pending")
-MARKS: Final = {
+MARKS: Final[Mapping[str, Mark]] = {
     Outcome.PENDING: PENDING,
     Outcome.PRIORITISED: Mark("raised", "Prioritised"),
     Outcome.NOT_PRIORITISED: Mark("not-prioritised", "Not prioritised"),
@@ -90,7 +90,7 @@ class Row:
 
 def mark(study: StudyRow) -> Mark:
     """Give the study's mark. A word nobody knows is shown as it is, never as a low score."""
-    found = MARKS.get(Outcome(study.outcome)) if study.outcome in set(Outcome) else None
+    found = MARKS.get(study.outcome)
     if found is None:
         return Mark("failed", study.outcome)
     if study.outcome == Outcome.PRIORITISED and study.priority >= HIGH_FROM:

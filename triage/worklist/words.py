@@ -88,7 +88,9 @@ def tamed(value: object) -> object:
     Right-to-left letters stay as they are; only explicit embeddings, overrides and isolates go.
     What is markup already is left alone.
     """
-    return value.translate(_TURNING) if type(value) is str else value
+    if type(value) is not str or value.isascii():
+        return value
+    return value.translate(_TURNING)
 
 
 def iso(moment: datetime) -> str:
@@ -98,7 +100,7 @@ def iso(moment: datetime) -> str:
 
 def moment(at: datetime) -> str:
     """Give a moment for people, where no script puts it into their own zone."""
-    return at.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
+    return at.astimezone(UTC).isoformat(" ", "minutes")[:16] + " UTC"
 
 
 def short(digest: str) -> str:
