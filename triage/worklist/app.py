@@ -2,14 +2,16 @@
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import cache
 from types import FrameType
 from typing import Any
 
 import uvicorn
-from fastapi import Depends, FastAPI, Request
+from fastapi import APIRouter, Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
+from starlette.routing import BaseRoute
 
 from db.engine import connect
 from triage.settings import Settings
@@ -85,6 +87,7 @@ def create_app(settings: Settings) -> FastAPI:
         title="Triage",
         lifespan=lifespan,
         dependencies=[Depends(guard.admit)],
+        routes=list(_routes()),
         openapi_url=None,
         redirect_slashes=False,
     )
@@ -94,7 +97,6 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.throttle = Throttle()
     app.state.remembered = lists.Remembered()
     app.state.live = live.Live(settings.site.reading)
-    _route(app)
     app.mount("/static", Assets())
     if (programs := dicomweb.app(here, reading)) is not None:
         app.mount("/dicomweb", programs)
@@ -105,15 +107,22 @@ def create_app(settings: Settings) -> FastAPI:
     return app
 
 
-def _route(app: FastAPI) -> None:
+@cache
+def _routes() -> tuple[BaseRoute, ...]:
+    """Give every route, behind the guard: built once, because none knows its application.
+
+    FastAPI adds an application's own dependencies to routers that are included only.
+    """
+    whole = APIRouter(dependencies=[Depends(guard.admit)])
     for part in (lists, live, claims, saved, export):  # before the paths that name a study
-        app.include_router(part.router)
+        whole.include_router(part.router)
     for part in (health, signin, images, api, feedback, deliveries, doubts, pages, paper, waiting):
-        app.include_router(part.router)
+        whole.include_router(part.router)
     for part in (viewing, showing, heat, ohif, admin, admin_acts, auditing):
-        app.include_router(part.router)
+        whole.include_router(part.router)
     for part in (account, single_sign_on, emergencies):
-        app.include_router(part.router)
+        whole.include_router(part.router)
+    return tuple(whole.routes)
 
 
 def serve(
