@@ -5,6 +5,7 @@
     calibration.json      scores of healthy studies: ``Calibration``
     README.md             the model card for people
     MANIFEST.sha256       sha256sum's format, over the four files above
+    MANIFEST.sha256.sig   may be there: a signature of the manifest
 
 Nothing is read from the folder before every checksum held and nothing else lies in it.
 """
@@ -22,23 +23,26 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
 import models
+from models import manifest
 from models.calibrate import Calibration
 from models.contract import Detector
 from models.files import sha256, write_atomically
+from models.manifest import (
+    CALIBRATION,
+    CARD,
+    FILES,
+    MANIFEST,
+    README,
+    SIGNATURE,
+    WEIGHTS,
+    BadArtifact,
+)
 
-WEIGHTS: Final = "weights.safetensors"
-CARD: Final = "card.json"
-CALIBRATION: Final = "calibration.json"
-README: Final = "README.md"
-MANIFEST: Final = "MANIFEST.sha256"
+__all__ = ["CALIBRATION", "CARD", "FILES", "MANIFEST", "README", "WEIGHTS", "BadArtifact"]
+"""What is here from another file: an artifact is read and written in one place."""
 DIGEST: Final = 16
 """Hexadecimal digits by which an image is known again."""
-FILES: Final = (README, CALIBRATION, CARD, WEIGHTS)
 Noun = TypeVar("Noun", bound=BaseModel)
-
-
-class BadArtifact(ValueError):
-    """The folder is no whole, unchanged artifact. It is not used."""
 
 
 class _Strict(BaseModel):
@@ -144,14 +148,17 @@ def save(
 ) -> Path:
     """Write the artifact's five files, the manifest last, and give the folder.
 
+    A signature of what was there before goes: it is not of this.
+
     Raises:
         FileExistsError: something else lies in the folder.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    if strangers := {path.name for path in folder.iterdir()} - {*FILES, MANIFEST}:
+    if strangers := {path.name for path in folder.iterdir()} - {*FILES, MANIFEST, SIGNATURE}:
         msg = f"{folder} holds other files ({', '.join(sorted(strangers))}); give an empty folder"
         raise FileExistsError(msg)
-    (folder / MANIFEST).unlink(missing_ok=True)
+    for name in (MANIFEST, SIGNATURE):
+        (folder / name).unlink(missing_ok=True)
     tensors = {
         name: value.detach().cpu().contiguous() for name, value in detector.state_dict().items()
     }
@@ -163,8 +170,7 @@ def save(
     }
     for name, content in contents.items():
         write_atomically(folder / name, content)
-    lines = [f"{sha256(contents[name])}  {name}\n" for name in FILES]
-    write_atomically(folder / MANIFEST, "".join(lines).encode())
+    write_atomically(folder / MANIFEST, manifest.write(contents))
     return folder
 
 
@@ -174,8 +180,7 @@ def load(folder: Path) -> Artifact:
     Raises:
         BadArtifact: a file is missing, unknown or changed, or does not say what it must.
     """
-    manifest = _read(folder, MANIFEST)
-    contents = _checked(folder, manifest)
+    listed, contents = manifest.read(folder)
     card = _parse(Card, contents[CARD], CARD)
     calibration = _parse(Calibration, contents[CALIBRATION], CALIBRATION)
     return Artifact(
@@ -185,7 +190,7 @@ def load(folder: Path) -> Artifact:
         detector=_build(card, contents[WEIGHTS]),
         weights_sha256=sha256(contents[WEIGHTS]),
         calibration_sha256=sha256(contents[CALIBRATION]),
-        sha256=sha256(manifest),
+        sha256=sha256(listed),
     )
 
 
@@ -201,32 +206,6 @@ def versions() -> dict[str, str]:
 
 def _json(noun: BaseModel) -> bytes:
     return (json.dumps(noun.model_dump(mode="json"), indent=1, sort_keys=True) + "\n").encode()
-
-
-def _read(folder: Path, name: str) -> bytes:
-    path = folder / name
-    if path.is_symlink() or not path.is_file():
-        msg = f"{path} is missing or no plain file"
-        raise BadArtifact(msg)
-    return path.read_bytes()
-
-
-def _checked(folder: Path, manifest: bytes) -> dict[str, bytes]:
-    """Give the bytes of every file, read once, so that what was checked is what is used."""
-    lines = manifest.decode("ascii", "replace").splitlines()
-    listed = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
-    if strangers := {path.name for path in folder.iterdir()} ^ {*FILES, MANIFEST}:
-        msg = f"{folder} lacks or should not hold: {', '.join(sorted(strangers))}"
-        raise BadArtifact(msg)
-    if set(listed) != set(FILES):
-        msg = f"{folder / MANIFEST} does not list exactly {', '.join(FILES)}"
-        raise BadArtifact(msg)
-    contents = {name: _read(folder, name) for name in FILES}
-    for name, content in contents.items():
-        if sha256(content) != listed[name]:
-            msg = f"{folder / name} is not what {MANIFEST} says; install the artifact again"
-            raise BadArtifact(msg)
-    return contents
 
 
 def _parse(model: type[Noun], content: bytes, name: str) -> Noun:

@@ -6,6 +6,7 @@ import pytest
 from models import artifact
 from models.artifact import FILES, MANIFEST, WEIGHTS, BadArtifact
 from models.files import sha256
+from models.manifest import SIGNATURE
 from tests.models.cards import CALIBRATION, card
 from tests.models.chests import small_memae
 
@@ -102,3 +103,13 @@ def test_saving_over_a_folder_with_other_files_is_refused(tmp_path: Path) -> Non
     (tmp_path / "thesis.doc").write_bytes(b"")
     with pytest.raises(FileExistsError, match=r"thesis\.doc"):
         artifact.save(tmp_path, small_memae(), card(), CALIBRATION, "")
+
+
+def test_a_signature_may_lie_beside_and_goes_when_the_artifact_is_written_anew(
+    folder: Path,
+) -> None:
+    (folder / SIGNATURE).write_text("of another judge")
+    assert artifact.load(folder).card.name == "generated"
+    detector = small_memae()
+    artifact.save(folder, detector, card(params=detector.params), CALIBRATION, "Another card.\n")
+    assert not (folder / SIGNATURE).exists()
