@@ -2,12 +2,17 @@
 
 import getpass
 import sys
-from typing import Annotated
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from triage.commands import common
 from triage.commands.common import AsJson, Config, State
+
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
 
 app = typer.Typer(no_args_is_help=True, help="Accounts of people, and what roles may do.")
 Name = Annotated[str, typer.Argument(help="Of the account.")]
@@ -23,7 +28,7 @@ def add(name: Name, role: Roles, state: State = None, config: Config = None) -> 
     from triage.worklist import auth
 
     password = _new_password()
-    with common.opened(common.load(state, config)) as database, database.begin() as session:
+    with _changing(state, config) as session:
         user = auth.create_user(session, name, password, " ".join(role), actor=_actor())
         told = user.role
     typer.echo(f"{name.strip()} has the roles {told}.")
@@ -51,7 +56,7 @@ def role(name: Name, role: Roles, state: State = None, config: Config = None) ->
     """Give an account these roles and no other; its sessions end."""
     from triage.worklist import accounts
 
-    with common.opened(common.load(state, config)) as database, database.begin() as session:
+    with _changing(state, config) as session:
         accounts.give_roles(session, name, role, actor=_actor())
     typer.echo(f"{name} has the roles {' '.join(sorted(set(role)))}.")
 
@@ -61,7 +66,7 @@ def disable(name: Name, state: State = None, config: Config = None) -> None:
     """End an account's access at once; what it said and did stays written."""
     from triage.worklist import accounts
 
-    with common.opened(common.load(state, config)) as database, database.begin() as session:
+    with _changing(state, config) as session:
         accounts.disable(session, name, actor=_actor())
     typer.echo(f"{name} is disabled, and signed out everywhere.")
 
@@ -71,7 +76,7 @@ def enable(name: Name, state: State = None, config: Config = None) -> None:
     """Let a disabled account in again."""
     from triage.worklist import accounts
 
-    with common.opened(common.load(state, config)) as database, database.begin() as session:
+    with _changing(state, config) as session:
         accounts.enable(session, name, actor=_actor())
     typer.echo(f"{name} may sign in.")
 
@@ -81,7 +86,7 @@ def unlock(name: Name, state: State = None, config: Config = None) -> None:
     """Forget the wrong passwords that locked an account."""
     from triage.worklist import accounts
 
-    with common.opened(common.load(state, config)) as database, database.begin() as session:
+    with _changing(state, config) as session:
         accounts.unlock(session, name, actor=_actor())
     typer.echo(f"{name} may try again.")
 
@@ -92,7 +97,7 @@ def password(name: Name, state: State = None, config: Config = None) -> None:
     from triage.worklist import accounts
 
     new = _new_password()
-    with common.opened(common.load(state, config)) as database, database.begin() as session:
+    with _changing(state, config) as session:
         accounts.set_password(session, accounts.named(session, name), new, actor=_actor())
     typer.echo(f"{name} has a new password, and is signed out everywhere.")
 
@@ -138,6 +143,12 @@ def _new_password() -> str:
         return sys.stdin.readline().rstrip("\n")
     asked: str = typer.prompt("Password", hide_input=True, confirmation_prompt=True)
     return asked
+
+
+@contextmanager
+def _changing(state: State, config: Config) -> Iterator["Session"]:
+    with common.opened(common.load(state, config)) as database, database.begin() as session:
+        yield session
 
 
 def _actor() -> str:

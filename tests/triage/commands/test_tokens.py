@@ -1,7 +1,6 @@
 """``triage token``: made once, listed without its secret, ended."""
 
 import json
-import shutil
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -14,14 +13,6 @@ from db.tables import AuditRow
 from triage import settings as noun
 from triage.__main__ import app
 from triage.ups import tokens
-
-
-@pytest.fixture
-def state(tmp_path: Path, migrated_file: Path) -> Path:
-    folder = tmp_path / "state"
-    folder.mkdir()
-    shutil.copy(migrated_file, folder / "triage.sqlite")
-    return folder
 
 
 def run(state: Path, *words: str) -> Result:

@@ -1,7 +1,6 @@
 """``triage user``: accounts from the console."""
 
 import json
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,14 +20,6 @@ from triage.worklist.auth import NotAccepted
 
 PASSWORD = "a long password"
 Run = Callable[..., Result]
-
-
-@pytest.fixture
-def state(tmp_path: Path, migrated_file: Path) -> Path:
-    folder = tmp_path / "state"
-    folder.mkdir()
-    shutil.copy(migrated_file, folder / "triage.sqlite")
-    return folder
 
 
 @pytest.fixture

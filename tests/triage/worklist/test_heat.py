@@ -1,11 +1,9 @@
 """The heat map: in research mode, where a map is kept, at its own size; nothing under the limit."""
 
 import json
-from collections.abc import Iterator
 
 import numpy as np
 import pytest
-from fastapi import FastAPI
 
 from db.engine import Database
 from tests.triage.worklist import imaged
@@ -14,21 +12,11 @@ from tests.triage.worklist.conftest import audited
 from triage import maps
 from triage.settings import Settings
 from triage.worklist import heat
-from triage.worklist.app import create_app
 
 
 @pytest.fixture
 def settings(settings: Settings) -> Settings:
     return imaged.in_research(settings)
-
-
-@pytest.fixture
-def empty_app(settings: Settings) -> Iterator[FastAPI]:
-    app = create_app(settings)
-    yield app
-    app.state.previews.close()
-    app.state.viewing.close()
-    app.state.context.database.dispose()
 
 
 def test_it_lies_where_the_detector_looked_and_is_empty_under_the_limit(

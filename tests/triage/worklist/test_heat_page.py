@@ -1,30 +1,17 @@
 """The heat map on the page, in a real browser."""
 
-from collections.abc import Iterator
-
 import pytest
-from fastapi import FastAPI
 
 from tests.triage.worklist import imaged
 from tests.triage.worklist.browser import House, Window, picture, violations
 from tests.triage.worklist.conftest import audited
 from tests.triage.worklist.test_viewer_page import calm, gap, middle, opened, press, said, windowed
 from triage.settings import Settings
-from triage.worklist.app import create_app
 
 
 @pytest.fixture
 def settings(settings: Settings) -> Settings:
     return imaged.in_research(settings)
-
-
-@pytest.fixture
-def empty_app(settings: Settings) -> Iterator[FastAPI]:
-    app = create_app(settings)
-    yield app
-    app.state.previews.close()
-    app.state.viewing.close()
-    app.state.context.database.dispose()
 
 
 def test_on_the_page_it_is_off_until_pressed_and_says_what_it_is(
