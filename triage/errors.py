@@ -53,6 +53,7 @@ REASONS: Final[dict[str, ReasonCode]] = {
     "no-series": ReasonCode("No series of the study fits its route", _WRONG_TYPE),
     "no-detector": ReasonCode("No trained detector for this kind of study", _WRONG_TYPE),
     "uncalibrated": ReasonCode("No calibration for this kind of study", _NO_RESOURCE),
+    "untrusted-detector": ReasonCode("The detector has no trusted signature", _NO_RESOURCE),
     "header": ReasonCode("A header lacks what the analysis needs", _WRONG_FORMAT),
     "pixel-data": ReasonCode("Pixel data could not be decoded", _WRONG_FORMAT),
     "resource-limit": ReasonCode("Decoding would exceed the resource limit", _NO_RESOURCE),

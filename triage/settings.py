@@ -44,6 +44,7 @@ from triage.reading import Reading
 from triage.retention import Retention
 from triage.routing import Disagreement, Level, Policy, Recipe, Route, Routes, When
 from triage.tls import TlsPort, located
+from triage.trust import Trust
 from triage.web_services import DicomWeb
 from triage.workflow import Feedback, Workflow
 
@@ -201,6 +202,7 @@ class Site(BaseSettings):
     reading: Reading = Reading()
     retention: Retention = Retention()
     audit: Audit = Audit()
+    trust: Trust = Trust()
 
     @classmethod
     def settings_customise_sources(

@@ -8,7 +8,7 @@ from functools import cached_property
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
-from triage import deliver, log, maps, report
+from triage import deliver, log, maps, report, trust
 from triage.errors import ConfigError, NotEligible
 from triage.keys import site_key
 from triage.outputs.context import Predecessor, ReportContext, reported_among
@@ -16,6 +16,7 @@ from triage.settings import Recipe, Settings
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
+    from pathlib import Path
 
     from models.artifact import Artifact
     from triage.destinations import Destination
@@ -30,6 +31,8 @@ class Bench:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._artifacts: dict[str, Artifact] = {}
+        self.refused: dict[str, str] = {}
+        """By name: detectors that lack the signature the site asks for, with why."""
 
     @property
     def reports_not_analysed(self) -> bool:
@@ -63,28 +66,41 @@ class Bench:
         return replace(detection, map_sha256=maps.keep(its_map, self._settings.results))
 
     def artifact(self, name: str) -> Artifact:
-        """Give a trained detector, its checksums verified; it stays loaded.
+        """Give a trained detector, its signature and checksums verified; it stays loaded.
 
         Raises:
-            NotEligible: no artifact of that name is installed.
+            NotEligible: no artifact of that name is installed, or none with a trusted signature.
             ConfigError: its files are not what its manifest says, or the device is not there.
         """
         if name not in self._artifacts:
-            from models import artifact
-
             folders = (folder / name for folder in self._settings.artifacts)
             found = next((folder for folder in folders if folder.is_dir()), None)
             if found is None:
                 code, detail = "no-detector", f"artifact {name} is not installed"
                 raise NotEligible(code, detail)
-            try:
-                loaded = artifact.load(found)
-            except artifact.BadArtifact as why:
-                msg = f"detector {name}: {why}"
-                raise ConfigError(msg) from None
+            loaded = self._load(found)
             loaded.detector.to(self._device)
             self._artifacts[name] = loaded
         return self._artifacts[name]
+
+    def _load(self, folder: Path) -> Artifact:
+        """Load what is signed as the site asks; nothing of it is parsed before that is known."""
+        from models import artifact
+
+        name = folder.name
+        try:
+            seal = trust.require(folder, self._settings.artifacts, self._settings.site.trust)
+            loaded = artifact.load(folder)
+            if seal is not None:
+                _same(loaded, seal, name)
+        except NotEligible as why:
+            self.refused[name] = why.reason.detail
+            raise
+        except artifact.BadArtifact as why:
+            msg = f"detector {name}: {why}"
+            raise ConfigError(msg) from None
+        self.refused.pop(name, None)
+        return loaded
 
     @cached_property
     def _device(self) -> str:
@@ -161,3 +177,11 @@ class Bench:
         deliver.stop()
         if "decoder" in self.__dict__:
             self.decoder.close()
+
+
+def _same(loaded: Artifact, seal: trust.Seal, name: str) -> None:
+    """Refuse what was exchanged since its signature was looked at, or is another detector's."""
+    if loaded.sha256 != seal.manifest_sha256:
+        raise trust.refusal(name, "its files changed while they were read")
+    if loaded.card.name != name:
+        raise trust.refusal(name, "what was signed is a detector of another name")

@@ -13,6 +13,7 @@ from triage.settings import Settings
 from workers.bench import Bench
 from workers.lanes import Lanes
 from workers.lease import held, owner
+from workers.refusals import Refusals
 from workers.tasks import QUEUES, SENDING, steps
 
 
@@ -26,11 +27,13 @@ class Worker:
         self._steps = steps(settings, self.bench)
         self._states = [state for state, queue in QUEUES.items() if queue in queues]
         self._queues = queues
+        self._refusals = Refusals(database)
         self.lanes = Lanes(database, settings) if SENDING & set(queues) else None
 
     def warm(self) -> None:
         """Load what the queues need before the first study."""
         self.bench.warm(self._queues)
+        self._refusals.tell(self.bench.refused)
 
     def run(self, study_id: int) -> bool:
         """Claim one study and run its step; False when there is nothing to claim."""
@@ -48,6 +51,7 @@ class Worker:
         started = time.monotonic()
         with held(self._database, claim, self._pace):
             self._steps[claim.state].run(self._database, claim, self._pace)
+        self._refusals.tell(self.bench.refused)
         log.get().info(
             "step.done",
             study=study_id,

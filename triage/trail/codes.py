@@ -33,6 +33,7 @@ TYPES: Final = (
     ("password", "110129", "Security Configuration"),
     ("token", "110129", "Security Configuration"),
     ("audit.retired", "110129", "Security Configuration"),
+    ("artifact", "110131", "Software Configuration"),
     ("configuration", "110131", "Software Configuration"),
     ("dicomweb.denied", "110132", "Use of Restricted Function"),
     ("role", "110136", "Security Roles Changed"),
