@@ -280,6 +280,7 @@ def _audit(session: Session, study: StudyRow, arrival: Arrival, *, kind: str) ->
             "sop_instance_uid": arrival.values["SOPInstanceUID"],
             "sop_class_uid": arrival.values["SOPClassUID"],
             "sha256": arrival.sha256,
+            "association": arrival.passage.association_id,
         },
     )
     record(session, entry)

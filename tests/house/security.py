@@ -173,6 +173,10 @@ REQUIREMENTS: Final[dict[str, Requirement]] = {
               f"{WEB}auditing.py::test_others_are_refused_and_that_is_on_record_as_serious",
               f"{WEB}pages.py::test_is_audited_each_time_in_the_transaction_that_reads_it"),
     "S31": _r("Every transfer has its row",
+              "triage/receive/test_transfers.py::test_each_association_has_as_many_transfers_as_the"
+              "_listener_counted_in_it",
+              "triage/receive/test_transfers.py::test_what_was_refused_turned_away_or_lost_is"
+              "_counted_as_often_and_is_no_transfer",
               "db/test_audit.py::test_an_audit_row_and_its_effect_are_one",
               "triage/dicomweb/test_stow.py::test_refusals_are_counted_for_the_audit_trail"),
     "S32": _r("Kept for years, retired into signed archives, handed on as valid DICOM audit XML",
