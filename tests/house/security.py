@@ -196,9 +196,13 @@ REQUIREMENTS: Final[dict[str, Requirement]] = {
               f"{DOOR}harden.py::test_files_cores_and_memory_are_kept_private_also_in_children",
               limit="encryption of disks and backups is the site's"),
     "S36": _r("Deletion by retention, audited",
+              "triage/record/test_deletion.py::test_files_and_maps_go_on_record_and_only_what_the"
+              "_page_says_stays",
               "triage/record/test_custody.py::test_what_is_committed_goes_and_its_rows_stay",
               "triage/record/test_custody.py::test_a_deletion_that_was_cut_off_is_finished",
-              limit="bytes are deleted; rows stay, and with them who was examined when"),
+              f"{WEB}images.py::test_a_preview_goes_with_its_file",
+              limit="images, previews and maps go; rows stay, and with them the documents that were"
+              " sent: see docs/custody.md"),
     "S37": _r("No core dumps, no reading of another process's memory",
               f"{DOOR}harden.py::test_files_cores_and_memory_are_kept_private_also_in_children",
               f"{DOOR}harden.py::test_another_process_of_the_same_user_cannot_read_its_environment",

@@ -54,6 +54,8 @@ class Previews:
             OSError: it is not there.
         """
         with self._lock:
+            for gone in [one for one in self._kept if not one.exists()]:
+                del self._kept[gone]  # what was let go is not shown out of memory either
             if path not in self._kept:
                 path.stat()
                 self._kept[path] = encode(shrink(grey(self._decoder.decode([path], voi=True))))

@@ -107,6 +107,15 @@ def test_a_preview_is_made_once(client: Client, rows: Database, settings: Settin
     assert client.get(f"/studies/{number}/preview.png").content == first
 
 
+def test_a_preview_goes_with_its_file(client: Client, rows: Database, settings: Settings) -> None:
+    number = stored(settings, rows, "CT_small.dcm")
+    assert client.get(f"/studies/{number}/preview.png").status_code == 200
+    with rows.reading() as session:
+        sha256 = session.scalars(select(InstanceRow.sha256)).one()
+    (settings.spool / "store" / sha256[:2] / f"{sha256}.dcm").unlink()
+    assert client.get(f"/studies/{number}/preview.png").status_code == 404
+
+
 @pytest.mark.parametrize("content", [b"no dicom at all", None])
 def test_a_study_without_a_readable_image_says_so_in_the_pictures_place(
     client: Client, rows: Database, settings: Settings, content: bytes | None
