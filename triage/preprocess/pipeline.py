@@ -10,12 +10,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from monai.data.meta_tensor import MetaTensor
-from monai.transforms.spatial.dictionary import Resized
 
 from models.contract import Origin, Volume
 from triage.errors import NotEligible
 from triage.preprocess.decoder import Decoded, Decoder
+from triage.preprocess.monai_parts import MetaTensor, Resized
 from triage.preprocess.transforms import (
     IMAGE,
     INVERTED,

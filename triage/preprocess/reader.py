@@ -11,11 +11,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from monai.data.image_reader import ImageReader
-from monai.utils.enums import MetaKeys, SpaceKeys
-from monai.utils.misc import ensure_tuple
 
 from triage.preprocess.decoder import Decoded, Decoder
+from triage.preprocess.monai_parts import ImageReader, MetaKeys, SpaceKeys, ensure_tuple
 from triage.preprocess.transforms import INVERTED, VOI_APPLIED
 
 Paths = Sequence[str | PathLike[Any]] | str | PathLike[Any]

@@ -11,11 +11,10 @@ import numpy as np
 import numpy.typing as npt
 import SimpleITK
 import torch
-from monai.data.meta_tensor import MetaTensor
-from monai.transforms.transform import MapTransform
 
 from triage.errors import NotEligible
 from triage.preprocess.geometry import LPS_TO_RAS, Matrix
+from triage.preprocess.monai_parts import MapTransform, MetaTensor
 from triage.settings import Recipe
 
 Image = Any  # SimpleITK's types are not written down

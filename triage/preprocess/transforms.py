@@ -8,15 +8,17 @@ from typing import Any, Final
 
 import numpy as np
 import torch
-from monai.config.type_definitions import KeysCollection
-from monai.data.meta_tensor import MetaTensor
-from monai.transforms.croppad.array import SpatialPad
-from monai.transforms.croppad.dictionary import CropForegroundd
-from monai.transforms.transform import MapTransform
 from scipy import ndimage
 from torch import Tensor
 
 from triage.errors import NotEligible
+from triage.preprocess.monai_parts import (
+    CropForegroundd,
+    KeysCollection,
+    MapTransform,
+    MetaTensor,
+    SpatialPad,
+)
 from triage.settings import Recipe
 
 IMAGE: Final = "image"

@@ -5,12 +5,11 @@ Shapes: axes are slices, rows, columns (NHW) throughout, so that nothing is tran
 
 import numpy as np
 import torch
-from monai.data.meta_tensor import MetaTensor
-from monai.transforms.spatial.dictionary import Resized
 
 from models.contract import Origin, Volume
 from triage.errors import NotEligible
 from triage.preprocess.decoder import Decoded
+from triage.preprocess.monai_parts import MetaTensor, Resized
 from triage.preprocess.reslice import Resliced
 from triage.preprocess.transforms import (
     IMAGE,
