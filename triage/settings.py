@@ -7,8 +7,9 @@ Order, later wins: the packaged ``configs/``, the site's configuration folder (`
 ``TRIAGE__LISTENER__PORT=11113``.
 """
 
+import copy
 import os
-from functools import cached_property
+from functools import cached_property, lru_cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, TypeVar
@@ -355,10 +356,16 @@ def _parse(
 
 def _mapping(path: Path) -> dict[str, Any]:
     """Read a YAML file whose top level must be keys and values; an empty file has none."""
-    content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    content = copy.deepcopy(_content(path.read_text(encoding="utf-8")))
     if content is None:
         return {}
     if not isinstance(content, dict):
         msg = f"{path} is not a mapping of keys to values; see `triage config show`"
         raise ConfigError(msg)
     return {str(key): value for key, value in content.items()}
+
+
+@lru_cache(maxsize=64)
+def _content(text: str) -> Any:  # noqa: ANN401 - YAML
+    """Read each text once: of all that is done here, this takes the longest by far."""
+    return yaml.safe_load(text)
