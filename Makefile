@@ -1,6 +1,6 @@
 BIN ?= .venv/bin
 export PATH := $(abspath $(BIN)):$(PATH)
-.PHONY: demo check format test path lock look lists sbom
+.PHONY: demo check format test path lock look lists sbom release
 
 demo: .venv/ready          ## install, then run the whole road on made-up studies
 	triage demo
@@ -35,6 +35,10 @@ lists: .venv/ready         ## write the pages that are made of other files
 sbom: .venv/ready          ## what is installed, as CycloneDX
 	mkdir -p dist
 	triage sbom --out dist/triage.cdx.json
+
+release: .venv/ready       ## of the last commit, built twice, signed: make release KEY=FILE
+	rm -rf dist/release
+	python -m tests.house.release --out dist/release $(if $(KEY),--key $(KEY))
 
 look: .venv/ready          ## sizes worth a second thought
 	python tests/house/look.py

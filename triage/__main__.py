@@ -17,6 +17,7 @@ from triage.commands import (
     doors_simulate,
     doors_supply,
 )
+from triage.commands.artifact import app as artifact_app
 from triage.commands.cohort_door import app as cohort_app
 from triage.commands.common import AsJson, Config, State
 from triage.commands.conformance import conformance
@@ -24,6 +25,7 @@ from triage.commands.dicomweb import app as dicomweb_app
 from triage.commands.doors_audit import app as audit_app
 from triage.commands.feedback import app as feedback_app
 from triage.commands.priors import app as priors_app
+from triage.commands.release import app as release_app
 from triage.commands.study_text import study_text
 from triage.commands.tokens import app as token_app
 from triage.commands.ups import app as ups_app
@@ -55,6 +57,8 @@ for name, part in (
     ("viewer", viewer_app),
     ("user", user_app),
     ("token", token_app),
+    ("artifact", artifact_app),
+    ("release", release_app),
 ):
     app.add_typer(part, name=name)
 doors_custody.add_to(app)

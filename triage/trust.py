@@ -149,7 +149,7 @@ def _seal(path: Path, manifest: bytes, keys: Sequence[PublicKey]) -> Seal:
             text = file.read(LARGEST + 1).decode("ascii", "replace")
         by = signer(text, manifest, NAMESPACE)
     except BadSignature as why:
-        return Seal(Standing.WRONG, digest, why=str(why))
+        return Seal(Standing.WRONG, digest, why=f"{path.name}: {why}")
     trusted = next((one for one in keys if one.raw == by.raw), None)
     if trusted is None:
         return Seal(Standing.STRANGER, digest, by)

@@ -18,7 +18,8 @@ Written by `make lists` from `tests/house/security.py`; a test holds every name 
 tests that there are. References: HIPAA 45 CFR 164.312, ISO 27789, IHE ATNA, DICOM PS3.15 (A.5,
 B.12, E), IEC 81001-5-1 5.7, BCP 195. How to run it: [hardening](hardening.md); who may do what:
 [access](access.md); what is written down: [audit](audit.md); what it is built on:
-[software of others](soup.md); how to report a weakness: [SECURITY.md](../SECURITY.md).
+[software of others](soup.md); is it what was released: [releases](releases.md); how to report a
+weakness: [SECURITY.md](../SECURITY.md).
 
 | | requirement | fails when it does not hold |
 |---|---|---|
@@ -239,8 +240,18 @@ REQUIREMENTS: Final[dict[str, Requirement]] = {
               "house/test_patterns.py::test_bandit_finds_what_is_planted",
               "house/test_secrets.py::test_no_file_holds_a_secret",
               f"{DOOR}supply.py::test_nothing_needed_is_under_a_licence_that_binds_us"),
-    "S47": _r("Signed, reproducible releases",
-              limit="does not apply yet: nothing has been released; artifacts carry checksums"),
+    "S47": _r("Signed, reproducible releases and detectors, and a step that verifies them",
+              "house/test_release.py::test_the_wheel_of_this_project_is_the_same_when_built_again",
+              "house/test_release.py::test_a_build_that_differs_from_the_next_is_no_release",
+              f"{DOOR}release.py::test_one_changed_byte_in_any_file_is_told",
+              f"{DOOR}release.py::test_a_missing_file_is_told",
+              f"{DOOR}release.py::test_another_key_s_signature_is_none_whatever_else_holds",
+              f"{DOOR}artifact.py::test_one_changed_byte_anywhere_is_told",
+              f"{DOOR}artifact.py::test_it_says_of_each_artifact_what_holds",
+              "workers/test_trust.py::test_an_unsigned_detector_is_a_coded_reason_and_an_audit_row"
+              "_and_nothing_is_lost",
+              "triage/test_sshsig.py::test_openssh_signs_and_checks_the_same",
+              limit="nothing has been released yet, so no key is published"),
     "S48": _r("How to report a weakness; what we build on and what is wrong with it",
               "house/test_soup.py::test_the_page_is_what_the_project_and_the_lock_say",
               "house/test_security.py::test_who_finds_a_weakness_is_told_where_to_write"),

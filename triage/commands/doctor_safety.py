@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from triage.commands.checks import Check
 from triage.commands.common import opened
+from triage.commands.doctor_artifacts import artifacts
 from triage.keys import KEY_BYTES
 from triage.settings import Settings
 
@@ -164,5 +165,5 @@ def studies(settings: Settings) -> Iterator[Check]:
 
 
 SAFETY: Final[tuple[Callable[[Settings], Iterator[Check]], ...]] = (
-    advisories, codecs, clocks, secrets, studies,
+    advisories, artifacts, codecs, clocks, secrets, studies,
 )  # fmt: skip
