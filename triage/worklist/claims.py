@@ -1,6 +1,8 @@
 """Claim, take over, release, and the next study to read: one key each, plain forms behind them."""
 
+from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
 from typing import Annotated, Final
 
 from fastapi import APIRouter, Depends, Form, HTTPException, Path, Request
@@ -72,11 +74,16 @@ def free(session: Session, here: context.Context, who: Viewer) -> list[int]:
 
 
 def of_study(session: Session, request: Request, study: StudyRow) -> Held | None:
-    """Give who reads a study; a reader who asks has opened it, which is noted."""
+    """Give who reads a study."""
     who = context.viewer(request)
-    if access.may(who.roles, "POST", CLAIM):
-        claiming.note_opened(session, study)
     return claiming.shown(held(session, [study.id], now(session)).get(study.id), who)
+
+
+def opening(request: Request, study: StudyRow) -> Callable[[Session], None] | None:
+    """Give what a look at a study does: a reader has opened it, nobody else has."""
+    if access.may(context.viewer(request).roles, "POST", CLAIM):
+        return partial(claiming.note_opened, study=study)
+    return None
 
 
 def _study(session: Session, study_id: int) -> StudyRow:

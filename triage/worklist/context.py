@@ -1,6 +1,7 @@
 """What the pages share: settings, database, templates, and the names of the cookies."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from importlib.resources import files
@@ -25,6 +26,7 @@ FOLDER: Final = files("triage.worklist")
 DISCLAIMER: Final = (
     "For prioritization only. Not for diagnosis. Review full images per standard of care."
 )
+NOTES: Final = ThreadPoolExecutor(8, thread_name_prefix="note")
 MAX_DIGITS: Final = 10
 """Of a row's number, and of PostgreSQL's integer."""
 RESEARCH: Final = "RESEARCH - NOT FOR CLINICAL USE"
@@ -105,9 +107,18 @@ def viewer(request: Request) -> Viewer:
 
 
 def page(
-    request: Request, template: str, values: Mapping[str, Any], *, status: int = 200
+    request: Request,
+    template: str,
+    values: Mapping[str, Any],
+    *,
+    status: int = 200,
+    noted: Future[None] | None = None,
 ) -> HTMLResponse:
-    """Render a page for whoever is signed in, or for nobody."""
+    """Render a page for whoever is signed in, or for nobody.
+
+    Raises:
+        DBAPIError: the row that ``noted`` stands for was not kept; nothing is shown then.
+    """
     who = getattr(request.state, "viewer", None)
     shown = {
         "viewer": who,
@@ -117,6 +128,8 @@ def page(
         **values,
     }
     text = of(request).templates.get_template(template).render(shown)
+    if noted is not None:
+        noted.result()
     return HTMLResponse(text, status)
 
 
@@ -125,17 +138,32 @@ def is_number(text: str) -> bool:
     return text.isascii() and text.isdecimal() and len(text) < MAX_DIGITS
 
 
+def note(
+    request: Request, entry: Entry, effect: Callable[[Session], None] | None = None
+) -> Future[None]:
+    """Write an audit row and what a look changes in one transaction, while the page is made.
+
+    Whoever makes the page gives this to ``page``, which lets nothing out before the row is kept:
+    the disk is waited for beside the rendering and not behind it.
+    """
+    return NOTES.submit(_write, of(request).database, entry, effect)
+
+
 def audit_access(session: Session, request: Request, kind: str, study_uid: str) -> None:
     """Note that a person saw a study, in the transaction that reads it (DCM 110103)."""
+    record(session, access_entry(request, kind, study_uid))
+
+
+def access_entry(request: Request, kind: str, study_uid: str) -> Entry:
+    """Give the row that a person saw a study (DCM 110103)."""
     who = viewer(request)
-    entry = Entry(
+    return Entry(
         event=Event.INSTANCES_ACCESSED, kind=kind, action="R", outcome=SUCCESS, actor=who.name,
         actor_role=who.role, network_address=address(request), object_type="study",
         object_id=study_uid,
         detail={"mode": of(request).settings.site.intended_use.mode}
         | ({"emergency": who.emergency} if who.emergency else {}),
     )  # fmt: skip
-    record(session, entry)
 
 
 def audit_refusal(session: Session, request: Request) -> None:
@@ -152,13 +180,24 @@ def audit_refusal(session: Session, request: Request) -> None:
 
 
 def audit_query(session: Session, request: Request, kind: str, detail: Mapping[str, Any]) -> None:
-    """Note that a person asked for a list (DCM 110112); never what they typed."""
+    """Note that a person asked for a list, in the transaction that reads it (DCM 110112)."""
+    record(session, query_entry(request, kind, detail))
+
+
+def query_entry(request: Request, kind: str, detail: Mapping[str, Any]) -> Entry:
+    """Give the row that a person asked for a list (DCM 110112); never what they typed."""
     who = viewer(request)
-    entry = Entry(
+    return Entry(
         event=Event.QUERY, kind=kind, outcome=SUCCESS, actor=who.name, actor_role=who.role,
         network_address=address(request), object_type="worklist", detail=detail,
     )  # fmt: skip
-    record(session, entry)
+
+
+def _write(database: Database, entry: Entry, effect: Callable[[Session], None] | None) -> None:
+    with database.begin() as session:
+        if effect is not None:
+            effect(session)
+        record(session, entry)
 
 
 def _unseen_emergencies(request: Request, who: Viewer | None) -> int:

@@ -65,15 +65,15 @@ class Remembered:
 @router.get("/studies")
 def studies(request: Request, wanted: Wanted) -> Response:
     """Show a list, audited as a query."""
-    with context.of(request).database.begin() as session:
+    with context.of(request).database.reading() as session:
         values = _list(session, request, wanted) | _around(session, request)
-        detail: dict[str, Any] = {
-            "list": wanted.listing, "sort": wanted.order, "count": len(values["rows"]),
-        }  # fmt: skip
-        if wanted.narrow != ANY:
-            detail["filters"] = sorted(key for key, said in wanted.narrow.said().items() if said)
-        context.audit_query(session, request, "worklist.list", detail)
-    return context.page(request, "studies.html", values)
+    detail: dict[str, Any] = {
+        "list": wanted.listing, "sort": wanted.order, "count": len(values["rows"]),
+    }  # fmt: skip
+    if wanted.narrow != ANY:
+        detail["filters"] = sorted(key for key, said in wanted.narrow.said().items() if said)
+    noted = context.note(request, context.query_entry(request, "worklist.list", detail))
+    return context.page(request, "studies.html", values, noted=noted)
 
 
 @router.get("/studies/rows")
@@ -93,11 +93,10 @@ def search(
     """Find studies by any part of what names them. Posted, so that no name is in a URL."""
     here, who = context.of(request), context.viewer(request)
     text = "".join(one for one in text if one.isprintable()).strip()[:MAX_SEARCH]
-    with here.database.begin() as session:
+    with here.database.reading() as session:
         found = find(session, text, limit=PAGE_SIZE + 1, before=before)
         clock = here.clock(now(session))
         shown = lines(session, found[:PAGE_SIZE], clock, here.settings.site.reading, who)
-        context.audit_query(session, request, "worklist.search", {"count": len(shown)})
     values = {
         "text": text,
         "rows": shown,
@@ -106,7 +105,8 @@ def search(
         "wanted": Asked(),
         "claim_reasons": claiming.REASONS,
     }
-    return context.page(request, "search.html", values)
+    entry = context.query_entry(request, "worklist.search", {"count": len(shown)})
+    return context.page(request, "search.html", values, noted=context.note(request, entry))
 
 
 def _list(session: Session, request: Request, wanted: Asked) -> dict[str, Any]:

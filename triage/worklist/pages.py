@@ -45,10 +45,12 @@ def home(request: Request) -> Response:
 def study(request: Request, study_id: StudyId, wanted: Wanted) -> Response:
     """Show one study, audited as an access to it."""
     here = context.of(request)
-    with here.database.begin() as session:
+    with here.database.reading() as session:
         detail = queries.detail(session, study_id)
         if detail is None:
             raise HTTPException(404, "There is no such study.")
+        entry = context.access_entry(request, "study.seen", detail.study.study_instance_uid)
+        noted = context.note(request, entry, claims.opening(request, detail.study))
         clock = here.clock(now(session))
         worklist = wanted.first().worklist(clock, context.viewer(request).user_id)
         before, behind = worklist.neighbours(session, detail.study)
@@ -56,10 +58,12 @@ def study(request: Request, study_id: StudyId, wanted: Wanted) -> Response:
         known = evidence.shown(session, detail.study)
         words = said.panel(session, detail, context.viewer(request))
         doubted = doubts.of_study(session, request, detail.study)
-        context.audit_access(session, request, "study.seen", detail.study.study_instance_uid)
         claim = claims.of_study(session, request, detail.study)
-        session.flush()
-        trail = study_trail.of(session, detail.study) if paper.watches(request) else None
+    trail = None
+    if paper.watches(request):
+        noted.result()  # whoever watches sees their own look, too
+        with here.database.reading() as session:
+            trail = study_trail.of(session, detail.study)
     current = [one for one in detail.reports if one.generation == detail.study.generation]
     values = {
         "detail": detail,
@@ -85,7 +89,7 @@ def study(request: Request, study_id: StudyId, wanted: Wanted) -> Response:
         "claim_reasons": claiming.REASONS,
         **doubted,
     }
-    return context.page(request, "study.html", values)
+    return context.page(request, "study.html", values, noted=noted)
 
 
 @router.get("/quarantine")

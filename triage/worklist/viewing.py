@@ -76,15 +76,16 @@ class Shown:
 def page(request: Request, study_id: StudyId, wanted: WantedList) -> Response:
     """Show the viewer's page, audited as an access to the study."""
     here = context.of(request)
-    with here.database.begin() as session:
+    with here.database.reading() as session:
         detail = queries.detail(session, study_id)
         if detail is None:
             raise HTTPException(404, "There is no such study.")
+        entry = context.access_entry(request, "viewer.opened", detail.study.study_instance_uid)
+        noted = context.note(request, entry, claims.opening(request, detail.study))
         clock = here.clock(now(session))
         before, behind = wanted.first().worklist(clock).neighbours(session, detail.study)
         words = said.panel(session, detail, context.viewer(request))
         claim = claims.of_study(session, request, detail.study)
-        context.audit_access(session, request, "viewer.opened", detail.study.study_instance_uid)
     current = [one for one in detail.reports if one.generation == detail.study.generation]
     may_say = access.may(context.viewer(request).roles, "POST", "/studies/{study_id}/feedback")
     values = {
@@ -102,7 +103,7 @@ def page(request: Request, study_id: StudyId, wanted: WantedList) -> Response:
         "wanted": wanted.first(),
         "clock": clock,
     }
-    return context.page(request, "viewer.html", values)
+    return context.page(request, "viewer.html", values, noted=noted)
 
 
 @router.get("/studies/{study_id}/view/next")
