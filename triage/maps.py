@@ -20,6 +20,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from triage.errors import Broken
+from triage.sharing import NOBODY, Readers
 
 Floats = npt.NDArray[np.float32]
 Matrices = npt.NDArray[np.float64]
@@ -58,7 +59,7 @@ class AnomalyMap:
         return np.asarray(found, np.float32)
 
 
-def keep(one: AnomalyMap, folder: Path) -> str:
+def keep(one: AnomalyMap, folder: Path, readers: Readers = NOBODY) -> str:
     """Write a map under its own SHA-256 and give that; the same map twice is one file."""
     tensors: dict[str, npt.NDArray[Any]] = {
         "values": np.ascontiguousarray(one.values, np.float32),
@@ -69,11 +70,14 @@ def keep(one: AnomalyMap, folder: Path) -> str:
     path = path_of(folder, sha256)
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
+        readers.open(folder)
+        readers.open(path.parent)
         descriptor, name = tempfile.mkstemp(dir=path.parent, suffix=".part")
         with os.fdopen(descriptor, "wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
+        readers.give(Path(name))
         Path(name).replace(path)
     return sha256
 

@@ -1,5 +1,6 @@
 """``retention`` in site.yaml: how long received bytes stay, and when the nightly work is done."""
 
+from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
 from pydantic import Field, NonNegativeInt, PositiveFloat
@@ -30,3 +31,9 @@ class Retention(Frozen):
     """Not even then before this."""
     nightly_hour_utc: Annotated[int, Field(ge=0, le=23)] = 2
     """When what was received is reconciled and what is due is deleted, each day."""
+
+
+def struck(at: datetime, hour: int) -> datetime:
+    """Give when an hour of the day (UTC) last struck."""
+    today = at.astimezone(UTC).replace(hour=hour, minute=0, second=0, microsecond=0)
+    return today if today <= at else today - timedelta(days=1)

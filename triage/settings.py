@@ -44,6 +44,7 @@ from triage.prior_sources import Priors
 from triage.reading import Reading
 from triage.retention import Retention
 from triage.routing import Disagreement, Level, Policy, Recipe, Route, Routes, When
+from triage.sharing import Readers, Sharing, readers
 from triage.tls import TlsPort, located
 from triage.trust import Trust
 from triage.web_services import DicomWeb
@@ -203,6 +204,7 @@ class Site(BaseSettings):
     reading: Reading = Reading()
     retention: Retention = Retention()
     audit: Audit = Audit()
+    sharing: Sharing = Sharing()
     trust: Trust = Trust()
 
     @classmethod
@@ -247,8 +249,13 @@ class Settings(Frozen):
 
     @property
     def secrets(self) -> Path:
-        """Give the folder of key files, mode 0700."""
-        return self.state / "secrets"
+        """Give the folder of key files, mode 0700; of this service alone where the site says so."""
+        return self.state / "secrets" / self.site.sharing.secrets
+
+    @property
+    def readers(self) -> Readers:
+        """Give who may read what this process writes."""
+        return readers(self.site.sharing)
 
     @property
     def checkpoints(self) -> Path:

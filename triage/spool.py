@@ -26,6 +26,7 @@ from triage.durable import (
     write_synced,
 )
 from triage.journal import Journal, JournalEvent
+from triage.sharing import NOBODY, Readers
 
 __all__ = [
     "FOLDERS", "Bytes", "Journal", "JournalEvent", "Spool", "digest", "stored_path", "write_all",
@@ -71,8 +72,8 @@ class Spool:
     one's commit of the journal then carries the name as well.
     """
 
-    def __init__(self, root: Path) -> None:
-        """Make the folders that are missing.
+    def __init__(self, root: Path, readers: Readers = NOBODY) -> None:
+        """Make the folders that are missing; ``readers`` may read what is kept.
 
         Raises:
             OSError: the place cannot be written.
@@ -84,7 +85,9 @@ class Spool:
         self._drafts = f"{self.tmp}/{self._owner}-"
         self._in = {name: str(root / "in" / name) for name in FOLDERS}
         self._empty: dict[str, int] = {}
+        self.readers = readers
         _make_folders(root)
+        _open_folders(root, readers)
         self.is_ordered = _sync_file_range is not None and _file_system(root) in ORDERED
         """Whether one commit of the journal is enough for bytes and name."""
 
@@ -184,7 +187,10 @@ class Spool:
         Doing it again, or with another copy of the same content, changes nothing.
         """
         sha256 = digest(path)
-        return sha256, _keep(path, stored_path(self.root, sha256))
+        self.readers.give(path)  # before its new name: the one sync carries both
+        final = _keep(path, stored_path(self.root, sha256))
+        self.readers.give(final)  # which an earlier copy may hold
+        return sha256, final
 
     def quarantine(self, path: Path, sha256: str) -> Path:
         """Keep a file that could not be indexed; the waiting name stays."""
@@ -268,6 +274,17 @@ def _make_folders(root: Path) -> None:
             folder.mkdir(exist_ok=True, mode=0o700)
         if missing:
             sync_folder(parent)
+
+
+def _open_folders(root: Path, readers: Readers) -> None:
+    """Let the readers find what is kept, and see how much waits; what waits is not theirs."""
+    if readers.group is None:
+        return
+    for folder in (root, *(root / name for name in ("in", "store", "quarantine"))):
+        readers.open(folder)
+    for name in FOLDERS:
+        readers.open(root / "in" / name)
+        readers.open(root / "store" / name)
 
 
 def _keep(path: Path, final: Path) -> Path:

@@ -63,7 +63,9 @@ class Bench:
         detection, its_map = detect_and_map(volume, series, artifact, keys, min_n=min_n)
         if its_map is None:
             return detection
-        return replace(detection, map_sha256=maps.keep(its_map, self._settings.results))
+        settings = self._settings
+        kept = maps.keep(its_map, settings.results, settings.readers)
+        return replace(detection, map_sha256=kept)
 
     def artifact(self, name: str) -> Artifact:
         """Give a trained detector, its signature and checksums verified; it stays loaded.

@@ -1,7 +1,6 @@
 """Once a day: reconcile what was received with what became of it, then delete what is due."""
 
 import threading
-from datetime import UTC, datetime, timedelta
 
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -9,6 +8,7 @@ from db.engine import Database, now
 from triage import log
 from triage.errors import ConfigError, TryAgain
 from triage.record import purge, reconcile
+from triage.retention import struck
 from triage.settings import Settings
 from workers.housekeeping import retire_old
 
@@ -51,12 +51,6 @@ def is_due(database: Database, settings: Settings) -> bool:
         last = reconcile.latest(session)
         at = now(session)
     return last is None or last.at < struck(at, settings.site.retention.nightly_hour_utc)
-
-
-def struck(at: datetime, hour: int) -> datetime:
-    """Give when an hour of the day (UTC) last struck."""
-    today = at.astimezone(UTC).replace(hour=hour, minute=0, second=0, microsecond=0)
-    return today if today <= at else today - timedelta(days=1)
 
 
 def work(database: Database, settings: Settings) -> None:

@@ -91,7 +91,10 @@ def _database(settings: Settings) -> Iterator[Check]:
 
 
 def _spool(settings: Settings) -> Iterator[Check]:
-    root, least = Spool(settings.spool).root, settings.site.listener.min_free_bytes
+    root = settings.spool
+    if not root.is_dir():
+        Spool(root, settings.readers)
+    least = settings.site.listener.min_free_bytes
     free = shutil.disk_usage(root).free
     yield Check("spool", free > least, f"{free / 2**30:.1f} GiB free", "free or add disk space")
 

@@ -13,6 +13,7 @@ from triage.commands.common import opened
 from triage.commands.doctor_artifacts import artifacts
 from triage.keys import KEY_BYTES
 from triage.settings import Settings
+from triage.sharing import FOLDER
 
 TIME_ERROR: Final = 5
 """adjtimex(2): nothing keeps the clock right."""
@@ -90,15 +91,32 @@ def _is_remote(url: str) -> bool:
 
 def secrets(settings: Settings) -> Iterator[Check]:
     """Look at every secret's place: who may read it, and whether it could be guessed."""
+    shares = settings.readers.group is not None
     if settings.state.is_dir():
-        yield _mode("state folder", settings.state, 0o700)
+        yield _mode("state folder", settings.state, 0o750 if shares else 0o700)
+    if shares:
+        yield from _kept(settings)
     if settings.secrets.is_dir():
-        yield _mode("secrets folder", settings.secrets, 0o700)
-        for path in sorted(one for one in settings.secrets.iterdir() if one.is_file()):
-            yield _mode(f"secret {path.name}", path, 0o600)
+        # One for all services; where each has its own below it, one that may be passed through.
+        is_common = shares and not settings.site.sharing.secrets
+        yield _mode("secrets folder", settings.secrets, 0o710 if is_common else 0o700)
+        for path in sorted(one for one in settings.secrets.rglob("*") if one.is_file()):
+            yield _mode(f"secret {path.relative_to(settings.secrets)}", path, 0o600)
             if path.suffix == ".key":
                 yield _key(path)
     yield from _in_configuration(settings)
+
+
+def _kept(settings: Settings) -> Iterator[Check]:
+    """Look whether the readers that the site names reach what is kept, and nobody else does."""
+    store = settings.spool / "store"
+    if not store.is_dir():
+        return  # nothing was ever received here
+    facts, group = store.stat(), settings.readers.group
+    mode = S_IMODE(facts.st_mode)
+    fix = f"systemd-tmpfiles --create, or: chgrp -R {group} {store} && chmod -R g+rX {store}"
+    found = f"mode {mode:04o}, group {facts.st_gid}"
+    yield Check("kept studies", (mode, facts.st_gid) == (FOLDER, group), found, fix)
 
 
 def _mode(name: str, path: Path, wanted: int) -> Check:

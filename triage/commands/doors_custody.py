@@ -154,7 +154,7 @@ def rebuild_index(state: State = None, config: Config = None, as_json: AsJson = 
     settings = common.load(state, config)
     with common.opened(settings) as database, _bar(shown=not as_json) as progress:
         done = rebuild(
-            database, Spool(_spool_root(settings)), settings.site.completeness,
+            database, Spool(_spool_root(settings), settings.readers), settings.site.completeness,
             actor=getpass.getuser(), progress=progress,
         )  # fmt: skip
     if as_json:
@@ -211,7 +211,7 @@ def _spool_root(settings: Any) -> Any:  # noqa: ANN401 - Settings and a Path, im
     """
     from triage.spool import Spool
 
-    return Spool(settings.spool).root
+    return Spool(settings.spool, settings.readers).root
 
 
 @contextmanager

@@ -58,7 +58,7 @@ def add(settings: Settings, wish: Wish) -> list[dict[str, Any]]:
             known = _more(known, section, entry)
             given = entry.model_dump(mode="json", exclude_unset=True)
             put = partial(node_file.add, section=section, entry=given, by=getpass.getuser())
-            node_file.change(settings.state, put, known)
+            node_file.change(settings.state, put, known, settings.readers)
         _audit(settings, "node.added", wish.ae_title, ", ".join(wish.sources))
     return [row for row in rows(known, nodes.FILE) if row["ae_title"] == wish.ae_title]
 
@@ -80,7 +80,7 @@ def remove(settings: Settings, name: str) -> int:
                 del entries[index]
                 known = known.model_copy(update={section: tuple(entries)})
                 take = partial(node_file.remove, section=section, index=index)
-                node_file.change(settings.state, take, known)
+                node_file.change(settings.state, take, known, settings.readers)
                 count += 1
         if not count:
             raise ConfigError(_not_here(settings, name))

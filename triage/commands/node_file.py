@@ -13,6 +13,7 @@ from triage import nodes
 from triage.commands.tls import write
 from triage.errors import TriageError
 from triage.nodes import Nodes
+from triage.sharing import NOBODY, Readers
 
 HEADING: Final = (
     "# Application entities of this site, in the words of site.yaml. `triage node` writes here;\n"
@@ -80,7 +81,9 @@ def locked(state: Path) -> Iterator[None]:
         yield
 
 
-def change(state: Path, edit: Callable[[str], str], expected: Nodes) -> None:
+def change(
+    state: Path, edit: Callable[[str], str], expected: Nodes, readers: Readers = NOBODY
+) -> None:
     """Edit the file in one step; nothing happens unless the outcome says what it should.
 
     Raises:
@@ -91,7 +94,7 @@ def change(state: Path, edit: Callable[[str], str], expected: Nodes) -> None:
     if nodes.parse(text, path) != expected:
         msg = f"{path} is written in a way that only a person changes safely; edit it by hand"
         raise TriageError(msg)
-    write(path, text.encode(), PRIVATE)
+    write(path, text.encode(), PRIVATE, readers)
 
 
 def _section(text: str, name: str) -> tuple[yaml.Node, yaml.Node] | None:

@@ -11,6 +11,9 @@ from triage.commands.up import on_stop_signal
 from triage.settings import Settings
 from triage.spool import Spool
 
+TIDY_S = 5.0
+"""For a deletion under way when asked to stop."""
+
 
 def listen(settings: Settings) -> None:
     """Receive until SIGTERM."""
@@ -25,15 +28,18 @@ def ingest(settings: Settings) -> None:
     """Index the spool until SIGTERM. A database that is away delays rows; it loses nothing."""
     from sqlalchemy.exc import SQLAlchemyError
 
+    from triage.commands.tidy import Tidy
     from triage.ingest import ingest_all
 
     harden()
     log.configure("ingest", as_json=not sys.stderr.isatty())
     stopping = on_stop_signal()
     database = common.open_database(settings)
-    spool = Spool(settings.spool)
+    spool = Spool(settings.spool, settings.readers)
+    tidy = Tidy(database, settings)
     log.get().info("ingestor.ready")
     while not stopping():
+        tidy.begin_if_due()
         try:
             indexed = ingest_all(database, spool, settings.site.completeness)
         except SQLAlchemyError as why:
@@ -44,6 +50,7 @@ def ingest(settings: Settings) -> None:
             log.get().info("ingest.indexed", files=indexed)
         else:
             time.sleep(settings.site.work.poll_s)
+    tidy.join(TIDY_S)
     database.dispose()
 
 

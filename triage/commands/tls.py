@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from triage.errors import TriageError
+from triage.sharing import NOBODY, Readers
 from triage.tls import FOLDER, TRUSTED, fingerprint
 
 Kind = Literal["ec", "rsa"]
@@ -98,8 +99,8 @@ def trust(state: Path, path: Path) -> list[str]:
     return [fingerprint(one.public_bytes(serialization.Encoding.DER)) for one in new]
 
 
-def write(path: Path, content: bytes, mode: int) -> Path:
-    """Put a whole file in place, or none; nobody else ever reads a private one."""
+def write(path: Path, content: bytes, mode: int, readers: Readers = NOBODY) -> Path:
+    """Put a whole file in place, or none; of a private one nobody but ``readers`` ever reads."""
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
     with open(descriptor, "wb") as file:  # noqa: PTH123 - a descriptor
@@ -107,6 +108,7 @@ def write(path: Path, content: bytes, mode: int) -> Path:
         file.write(content)
         file.flush()
         os.fsync(descriptor)
+    readers.give(draft)
     draft.replace(path)
     return path
 

@@ -77,7 +77,7 @@ def serve(
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     of = settings.site.dicomweb.server
     try:
-        spool = Spool(settings.spool)
+        spool = Spool(settings.spool, settings.readers)
     except OSError as why:
         msg = f"the spool {settings.spool} cannot be written: {why.strerror}"
         raise ConfigError(msg) from None

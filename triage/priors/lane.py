@@ -58,7 +58,7 @@ class Lane:
         self._settings = settings
         self._priors = settings.site.priors
         self._database = database
-        self._spool = Spool(settings.spool)
+        self._spool = Spool(settings.spool, settings.readers)
         self._owner = owner
 
     def look(self) -> int:

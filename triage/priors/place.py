@@ -8,6 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+from triage.sharing import NOBODY, Readers
 from triage.spool import Bytes, Spool, digest, write_all
 
 FOLDER: Final = "priors"
@@ -40,8 +41,8 @@ def write(spool: Spool, *parts: Bytes) -> Path:
     return Path(draft)
 
 
-def keep(root: Path, path: Path) -> tuple[str, Path]:
-    """Keep a file under its content's digest, and let its former name go.
+def keep(root: Path, path: Path, readers: Readers = NOBODY) -> tuple[str, Path]:
+    """Keep a file under its content's digest, for readers too, and let its former name go.
 
     Doing it again, or with another copy of the same content, changes nothing.
     """
@@ -49,10 +50,14 @@ def keep(root: Path, path: Path) -> tuple[str, Path]:
     final = prior_path(root, sha256)
     if not final.parent.is_dir():
         final.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        readers.open(final.parent.parent)
+        readers.open(final.parent)
         _sync(final.parent.parent)
         _sync(root)
+    readers.give(path)
     with suppress(FileExistsError):
         final.hardlink_to(path)
+    readers.give(final)
     _sync(final.parent)
     path.unlink(missing_ok=True)
     return sha256, final

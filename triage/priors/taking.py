@@ -97,7 +97,7 @@ class Taker:
             draft.unlink(missing_ok=True)
             self._cancel(event)
             return MISMATCH
-        came = put(self.settings.spool, draft, scanned, syntax, str(facts.get("Modality", "")))
+        came = put(self.settings, draft, scanned, syntax, str(facts.get("Modality", "")))
         with self.database.begin() as session:
             self.taken += keep.add(session, self.prior_id, came)
         self.size_bytes += came.size_bytes
@@ -128,9 +128,9 @@ def doubt(
     return ours.doubt(theirs, birth_date=priors.require_birth_date)
 
 
-def put(root: Path, draft: Path, scanned: Scanned, syntax: str, modality: str) -> Came:
+def put(settings: Settings, draft: Path, scanned: Scanned, syntax: str, modality: str) -> Came:
     """Put a judged draft in its place."""
-    sha256, final = place.keep(root, draft)
+    sha256, final = place.keep(settings.spool, draft, settings.readers)
     return Came(
         scanned.sop_instance_uid, scanned.sop_class_uid, scanned.series_instance_uid, syntax,
         modality, sha256, final.stat().st_size,
@@ -184,7 +184,7 @@ def _arrive(database: Database, settings: Settings, path: Path) -> None:
         with database.begin() as session:
             keep.refuse(session, settings.spool, known[0], why)
         return
-    sha256, final = place.keep(settings.spool, path)
+    sha256, final = place.keep(settings.spool, path, settings.readers)
     came = Came(
         str(facts.SOPInstanceUID), str(facts.SOPClassUID), str(facts.SeriesInstanceUID),
         str(meta.get("TransferSyntaxUID", "")), str(facts.get("Modality", "")), sha256,

@@ -58,7 +58,7 @@ class Listener:
             OSError: the spool cannot be written.
         """
         self._limits = settings.site.listener
-        self.spool = Spool(settings.spool)
+        self.spool = Spool(settings.spool, settings.readers)
         self._storage = Storage(self.spool, self._limits)
         self._door = Door(self._limits, settings.state / NODES)
         self._stop_read, self._stop_write = os.pipe()
@@ -194,7 +194,7 @@ def serve(settings: Settings, *, ready: Callable[[int], None] | None = None) -> 
     limits = settings.site.listener
     count = limits.processes or min(MOST_PROCESSES, os.cpu_count() or 1)
     try:
-        spool = Spool(settings.spool)
+        spool = Spool(settings.spool, settings.readers)
         swept = spool.sweep()
     except OSError as why:
         msg = f"the spool {settings.spool} cannot be written: {why.strerror}"

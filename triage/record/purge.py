@@ -98,16 +98,30 @@ def every_due(
 
 
 def purge(database: Database, places: Places, rules: Retention, *, actor: str) -> list[Candidate]:
-    """Delete what is due, more where the disk is nearly full, and old maps; gives the studies."""
-    finish(database, places.spool)
+    """Delete what is due, more where the disk is nearly full, and old maps; gives the studies.
+
+    Where the services have users of their own, each deletes what its user owns: the ingestor
+    images, a worker's user maps.
+    """
+    gone = _purge_images(database, places.spool, rules, actor) if is_ours(places.spool) else []
+    purge_maps(database, places.results, rules, actor=actor)
+    return gone
+
+
+def is_ours(spool: Path) -> bool:
+    """Tell whether this process may delete what is kept."""
+    return os.access(spool / "store", os.W_OK)
+
+
+def _purge_images(database: Database, spool: Path, rules: Retention, actor: str) -> list[Candidate]:
+    finish(database, spool)
     gone = [
         one
         for one in every_due(database, rules)
-        if purge_study(database, places.spool, one.study_id, rules, actor=actor)
+        if purge_study(database, spool, one.study_id, rules, actor=actor)
     ]
-    if is_pressed(places.spool, rules):
-        gone += _purge_early(database, places.spool, rules, actor)
-    purge_maps(database, places.results, rules, actor=actor)
+    if is_pressed(spool, rules):
+        gone += _purge_early(database, spool, rules, actor)
     return gone
 
 
@@ -195,7 +209,10 @@ def purge_maps(database: Database, results: Path, rules: Retention, *, actor: st
             .having(func.max(DetectionRow.at) < limit)
             .having(func.sum(case((StudyRow.state.in_(AT_REST), 0), else_=1)) == 0)
         ).all()
-        gone = [one for one in old if maps.path_of(results, one).exists()]
+        files = {one: maps.path_of(results, one) for one in old}
+        gone = [
+            one for one, path in files.items() if path.exists() and os.access(path.parent, os.W_OK)
+        ]
         if gone:
             entry = Entry(
                 event=Event.STUDY_DELETED, kind="maps.purged", action="D", actor=actor,
@@ -203,7 +220,7 @@ def purge_maps(database: Database, results: Path, rules: Retention, *, actor: st
             )  # fmt: skip
             record(session, entry)
     for sha256 in gone:
-        maps.path_of(results, sha256).unlink(missing_ok=True)
+        files[sha256].unlink(missing_ok=True)
     return len(gone)
 
 

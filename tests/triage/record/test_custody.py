@@ -1,5 +1,6 @@
 """From association to "committed"; the sum comes out; the index is made anew; bytes go at last."""
 
+import os
 import sqlite3
 from collections.abc import Iterator
 from datetime import timedelta
@@ -19,9 +20,11 @@ from tests.triage.peers import Scripted, scripted
 from tests.workers.house import House, house
 from tests.workers.test_road import NOWHERE, REPORTED
 from triage.commands.rebuild import Rebuilt, rebuild
+from triage.commands.tidy import Tidy
 from triage.record import purge, reconcile
 from triage.record.custody import Custody, of_study
 from triage.retention import Retention
+from triage.sharing import Sharing
 from triage.spool import Spool, stored_path
 from workers import nightly
 
@@ -221,6 +224,21 @@ class TestPurge:
         assert custody(site)[0].purged_at is not None
         assert differences(site) == {}
         assert purged(site) == 0
+
+    def test_the_ingestor_deletes_where_the_dispatcher_has_another_user(self, site: House) -> None:
+        site.receive(dx(study="apart"))
+        site.work()
+        [path] = stored(site)
+        age(site)
+        assert not Tidy(site.database, site.settings).begin_if_due()
+        sharing = Sharing(readers=str(os.getegid()))
+        given = site.settings.site.model_copy(update={"sharing": sharing, "retention": SOON})
+        tidy = Tidy(site.database, site.settings.model_copy(update={"site": given}))
+        assert tidy.begin_if_due()
+        tidy.join(60)
+        assert not path.exists()
+        assert custody(site)[0].purged_at is not None
+        assert not tidy.begin_if_due()
 
     def test_sent_is_enough_only_where_the_site_says_so(self, site: House) -> None:
         site.receive(dx(study="sent"))
