@@ -81,7 +81,10 @@ REQUIREMENTS: Final[dict[str, Requirement]] = {
              f"{WEB}account.py::test_a_password_alone_opens_nothing",
              f"{WEB}account.py::test_an_admin_without_one_is_told_what_to_ask_for_and_let_in"
              "_nowhere",
-             f"{WEB}single_sign_on.py::test_an_admin_needs_two_factors_there_or_here"),
+             f"{WEB}single_sign_on.py::test_an_admin_needs_two_factors_there_or_here",
+             f"{WEB}directory_tls.py::test_an_authority_that_is_not_ours_is_not_believed",
+             f"{WEB}directory_tls.py::test_a_certificate_that_is_wrong_is_not_believed",
+             f"{WEB}directory_tls.py::test_a_directory_that_cannot_start_tls_hears_no_password"),
     "S8": _r("Access in an emergency: with a reason, for a while, as an alert",
              f"{WEB}emergencies.py::test_a_reason_opens_the_study_and_its_images_and_is_a_security"
              "_alert",
@@ -100,7 +103,15 @@ REQUIREMENTS: Final[dict[str, Requirement]] = {
     "S12": _r("A process reaches only the files that it needs",
               "docker/test_systemd.py::test_the_web_cannot_write_what_was_received_and_the_listener"
               "_reads_no_key",
-              limit="by what a unit can see, under one user: see docs/hardening.md"),
+              "docker/test_users.py::test_none_of_the_users_is_root_and_each_unit_has_the_readers"
+              "_group_first",
+              "docker/test_users.py::test_each_reads_and_writes_what_the_table_says_and_nothing"
+              "_else",
+              "docker/test_users.py::test_a_worker_analyses_what_another_user_received_and_cannot"
+              "_change_it",
+              "docker/test_users.py::test_the_web_shows_its_picture_and_a_workers_map_and_cannot"
+              "_change_it",
+              limit="as systemd's units; containers share one user: see docs/hardening.md"),
     "S13": _r("DICOM TLS by BCP 195, certificates on both sides",
               "triage/receive/test_tls.py::test_a_scanner_finds_no_old_protocol_and_no_weak_suite",
               "triage/receive/test_tls.py::test_a_caller_without_certificate",

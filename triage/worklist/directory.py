@@ -23,7 +23,7 @@ from triage.worklist.auth import NotAccepted
 from triage.worklist.foreign import Person
 
 if TYPE_CHECKING:
-    from ldap3 import Connection
+    from ldap3 import Connection, Tls
 
 LASTING: Final = ("entryUUID", "objectGUID")
 """What names an entry that is renamed; its DN where the directory has neither."""
@@ -106,10 +106,8 @@ def _reached(of: Ldap) -> Iterator["Connection"]:
     except ImportError:
         msg = "the directory needs the package ldap3; run: pip install 'triage[ldap]'"
         raise ConfigError(msg) from None
-    ca_file = None if of.ca_file is None else str(of.ca_file)
-    tls = ldap3.Tls(validate=ssl.CERT_REQUIRED, ca_certs_file=ca_file)
     secret = credentials.secret(of.bind_password_file) if of.bind_password_file else None
-    server = ldap3.Server(of.url, tls=tls, connect_timeout=of.timeout_s, get_info=ldap3.NONE)
+    server = ldap3.Server(of.url, tls=_tls(of), connect_timeout=of.timeout_s, get_info=ldap3.NONE)
     ldap = ldap3.Connection(
         server, of.bind_dn or None, secret, receive_timeout=math.ceil(of.timeout_s), read_only=True,
         auto_referrals=False,
@@ -122,6 +120,34 @@ def _reached(of: Ldap) -> Iterator["Connection"]:
         raise TryAgain(msg) from None
     finally:
         _close(ldap)
+
+
+def _tls(of: Ldap) -> "Tls":
+    """Give how TLS is spoken: 1.2 or later, and the certificate is the host's, by OpenSSL's word.
+
+    The library compares names itself after the handshake, and leaves the socket open where they
+    differ.
+
+    Raises:
+        ConfigError: ``ca_file`` cannot be read.
+    """
+    import ldap3
+
+    try:
+        context = ssl.create_default_context(cafile=of.ca_file)
+    except OSError:
+        msg = "web.accounts.ldap.ca_file cannot be read as certificates (PEM)"
+        raise ConfigError(msg) from None
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+
+    class Checked(ldap3.Tls):
+        def wrap_socket(self, connection: "Connection", do_handshake: bool = False) -> None:  # noqa: FBT001, FBT002 - the library's signature
+            host = connection.server.host
+            connection.socket = context.wrap_socket(
+                connection.socket, server_hostname=host, do_handshake_on_connect=do_handshake
+            )
+
+    return Checked(validate=ssl.CERT_REQUIRED)
 
 
 def _bind(ldap: "Connection", of: Ldap) -> None:
