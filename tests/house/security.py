@@ -193,6 +193,8 @@ REQUIREMENTS: Final[dict[str, Requirement]] = {
               "triage/dicomweb/test_stow.py::test_refusals_are_counted_for_the_audit_trail"),
     "S32": _r("Kept for years, retired into signed archives, handed on as valid DICOM audit XML",
               "triage/trail/test_messages.py::test_every_row_becomes_a_valid_message_in_both_forms",
+              "triage/trail/test_balp.py::test_with_a_patient_it_is_a_read_of_a_patients_data",
+              "triage/trail/test_balp.py::test_what_does_not_fit_claims_no_profile",
               "triage/trail/test_retire.py::test_they_go_into_an_archive_and_both_are_proved"),
     "S33": _r("The clock's state is on record at each start",
               "triage/trail/test_starts.py::test_a_start_and_a_stop_carry_the_clocks_state",
