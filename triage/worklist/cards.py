@@ -4,11 +4,13 @@ import hashlib
 import json
 from bisect import bisect_right
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from triage.errors import NotEligible
 from triage.settings import Settings
+from triage.trust import require
 
 CARD, CALIBRATION, MANIFEST = "card.json", "calibration.json", "MANIFEST.sha256"
 WEIGHTS = "weights.safetensors"
@@ -55,7 +57,20 @@ class Installed:
 def installed(settings: Settings) -> tuple[Installed, ...]:
     """Give every detector that a route names, by name."""
     names = sorted({name for route in settings.routes.routes for name in route.detectors})
-    return tuple(_found(settings.artifacts, name) for name in names)
+    return tuple(_vouched(_found(settings.artifacts, name), settings) for name in names)
+
+
+def _vouched(found: Installed, settings: Settings) -> Installed:
+    """Say of a whole one why no worker loads it, where it lacks the site's signature."""
+    places = settings.artifacts
+    folder = next((one / found.name for one in places if (one / found.name).is_dir()), None)
+    if found.problem or folder is None:
+        return found
+    try:
+        require(folder, places, settings.site.trust)
+    except NotEligible as why:
+        return replace(found, problem=why.reason.sentence)
+    return found
 
 
 def _found(places: Sequence[Path], name: str) -> Installed:

@@ -8,7 +8,10 @@ import pytest
 
 from models import artifact
 from models.calibrate import Calibration
+from tests.triage.keyring import known, private
 from triage.settings import Settings
+from triage.sshsig import sign
+from triage.trust import NAMESPACE, Trust
 from triage.worklist import cards
 from triage.worklist.cards import Stratum
 from triage.worklist.watching import compare
@@ -72,3 +75,16 @@ def test_a_changed_artifact_says_so(settings: Settings, name: str, problem: str)
         changed.unlink()
     [found] = [one for one in cards.installed(settings) if one.name == card.name]
     assert found.problem.startswith(problem[:14])
+
+
+def test_a_detector_without_the_signature_that_is_asked_for_says_so(settings: Settings) -> None:
+    trust = Trust(artifact_keys=(known("ours").line,))
+    site = settings.site.model_copy(update={"trust": trust})
+    asking = settings.model_copy(update={"site": site})
+    [card] = cards.installed(asking)
+    assert "unsigned: checksums only" in card.problem
+    own, zoo = asking.artifacts
+    own.mkdir(exist_ok=True)
+    text = sign(private("ours"), (zoo / card.name / "MANIFEST.sha256").read_bytes(), NAMESPACE)
+    (own / f"{card.name}.sig").write_text(text)
+    assert [one.problem for one in cards.installed(asking)] == [""]
