@@ -1,5 +1,6 @@
 """The doctor finds weak packages, weak or open secrets, missing decoders and studies left alone."""
 
+import os
 import subprocess
 import sys
 from datetime import timedelta
@@ -11,7 +12,11 @@ from db.engine import connect
 from tests.db.builders import add_study
 from tests.triage.commands.cli import triage, write_site
 from triage.commands.common import FAILED, SETUP
+from triage.commands.doctor_safety import secrets
 from triage.keys import UID_KEY, site_key
+from triage.settings import Site, load
+from triage.sharing import Sharing
+from triage.spool import Spool
 
 Lines = dict[str, dict[str, object]]
 
@@ -123,3 +128,21 @@ def test_a_study_that_nothing_moves_is_a_cross(site: Path) -> None:
     assert answer.code == FAILED
     assert (lines["overdue studies"]["ok"], lines["overdue studies"]["found"]) == (False, "1")
     assert not lines["studies without instances"]["ok"]
+
+
+def test_what_the_readers_may_not_reach_or_others_may_is_a_cross(tmp_path: Path) -> None:
+    site = Site(sharing=Sharing(readers=str(os.getegid())))
+    settings = load(tmp_path / "state").model_copy(update={"site": site})
+    Spool(settings.spool, settings.readers)
+    site_key(settings.secrets / "triage-worker")
+    settings.state.chmod(0o750)
+    settings.secrets.chmod(0o710)
+
+    def crosses() -> set[str]:
+        return {line.name for line in secrets(settings) if not line.ok}
+
+    assert crosses() == set()
+    (settings.spool / "store").chmod(0o700)
+    (settings.secrets / "triage-worker" / UID_KEY).chmod(0o640)
+    settings.state.chmod(0o755)
+    assert crosses() == {"kept studies", "state folder", f"secret triage-worker/{UID_KEY}"}
