@@ -88,7 +88,10 @@ REQUIREMENTS: Final[dict[str, Requirement]] = {
     "S8": _r("Access in an emergency: with a reason, for a while, as an alert",
              f"{WEB}emergencies.py::test_a_reason_opens_the_study_and_its_images_and_is_a_security"
              "_alert",
-             f"{WEB}emergencies.py::test_without_a_reason_it_stays_closed"),
+             f"{WEB}emergencies.py::test_without_a_reason_it_stays_closed",
+             f"{WEB}emergencies_dicomweb.py::test_the_study_is_found_and_given_and_each_look_names"
+             "_the_opening",
+             f"{WEB}emergencies_dicomweb.py::test_no_other_study_and_no_wider_search_is_opened"),
     "S9": _r("Nobody may what the table of roles does not say; an admin sees no image",
              f"{WEB}access.py::test_every_route_opens_for_whom_the_page_says_and_for_nobody_else",
              f"{WEB}access.py::test_a_route_without_a_line_serves_nobody",

@@ -226,6 +226,7 @@ class Reading:
         self, session: Session, event: Event, visitor: Visitor, kind: str, study: str,
         detail: dict[str, Any],
     ) -> None:  # fmt: skip
+        detail = detail | ({"emergency": visitor.emergency} if visitor.emergency else {})
         entry = Entry(
             event=event, kind=kind, action="R" if event == Event.INSTANCES_ACCESSED else "E",
             outcome=SUCCESS, actor=visitor.name, actor_role=visitor.role,

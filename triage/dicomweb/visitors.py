@@ -49,6 +49,8 @@ class Visitor:
     address: str
     role: str
     """For the audit trail: "program", or the account's."""
+    emergency: int = 0
+    """By which opening in an emergency this request is let in, where no role lets it in."""
 
 
 SessionOf = Callable[[Request], Visitor | None]
