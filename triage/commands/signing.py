@@ -24,7 +24,8 @@ from triage.sshsig import PublicKey, public, sign
 from triage.trust import NAMESPACE, SIGNATURE, Seal, Standing, judge
 
 OTHERS: Final = 0o077
-OPENSSH: Final = b"-----BEGIN OPENSSH PRIVATE KEY-----"
+OPENSSH: Final = b"-----BEGIN OPENSSH "
+"""The first line of a key in OpenSSH's form; what begins otherwise is PKCS 8."""
 
 
 def new_key(path: Path, comment: str) -> PublicKey:
