@@ -26,18 +26,23 @@ def commits(tree: ast.Module) -> Iterator[int]:
 def state_writes(tree: ast.Module) -> Iterator[int]:
     """Find writes of a study's state: assignments, UPDATEs and rows made in another state."""
     for function in functions(tree):
-        studies = _studies(function)
-        for node in ast.walk(function):
-            if isinstance(node, ast.Assign | ast.AnnAssign | ast.AugAssign):
-                yield from (one.lineno for one in _targets(node) if _is_state_of(one, studies))
+        written = [one for one in _targets(function) if one.attr == "state"]
+        studies = _studies(function) if written else set()  # to ask it of every function costs
+        yield from (one.lineno for one in written if _is_state_of(one, studies))
     for call in calls(tree):
-        text = ast.unparse(call)
-        new = {word.arg: ast.unparse(word.value) for word in call.keywords}.get("state")
-        updates = method(call) == "values" and "update(StudyRow)" in text
-        makes = ast.unparse(call.func) == "StudyRow" and new != "StudyState.RECEIVING"
-        sets = ast.unparse(call.func) == "setattr" and "'state'" in text and "study" in text.lower()
-        if (new is not None and (updates or makes)) or sets:
+        name = call.func.id if isinstance(call.func, ast.Name) else ""
+        new = next((ast.unparse(one.value) for one in call.keywords if one.arg == "state"), None)
+        updates = (
+            method(call) == "values" and new is not None and "update(StudyRow)" in ast.unparse(call)
+        )
+        makes = name == "StudyRow" and new not in {None, "StudyState.RECEIVING"}
+        sets = name == "setattr" and _sets_state(ast.unparse(call))
+        if updates or makes or sets:
             yield call.lineno
+
+
+def _sets_state(text: str) -> bool:
+    return "'state'" in text and "study" in text.lower()
 
 
 def _studies(function: ast.FunctionDef | ast.AsyncFunctionDef) -> set[str]:
@@ -60,15 +65,18 @@ def _names(node: ast.AST) -> Iterator[ast.Name]:
     return (one for one in ast.walk(node) if isinstance(one, ast.Name))
 
 
-def _targets(node: ast.Assign | ast.AnnAssign | ast.AugAssign) -> Iterator[ast.Attribute]:
-    targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-    for target in targets:
-        yield from (one for one in ast.walk(target) if isinstance(one, ast.Attribute))
+def _targets(function: ast.AST) -> Iterator[ast.Attribute]:
+    """Find the attributes that are assigned to."""
+    for node in ast.walk(function):
+        if isinstance(node, ast.Assign | ast.AnnAssign | ast.AugAssign):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            for target in targets:
+                yield from (one for one in ast.walk(target) if isinstance(one, ast.Attribute))
 
 
 def _is_state_of(target: ast.Attribute, studies: set[str]) -> bool:
     owner = ast.unparse(target.value)
-    return target.attr == "state" and (owner in studies or "study" in owner.lower())
+    return owner in studies or "study" in owner.lower()
 
 
 def patient_in_words(tree: ast.Module) -> Iterator[int]:
