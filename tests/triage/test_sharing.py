@@ -1,6 +1,7 @@
 """What is kept is given to the site's readers; without readers everything stays as private."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from pydantic import ValidationError
 from tests.builders import dx, spooled
 from triage import maps
 from triage.commands import node_file
+from triage.commands.harden import UMASK
 from triage.errors import ConfigError
 from triage.nodes import Nodes
 from triage.priors import place
@@ -19,6 +21,13 @@ from triage.spool import Spool
 
 GROUP = 61_199 if os.geteuid() == 0 else os.getegid()
 """Only root gives to a group that it is not in."""
+
+
+@pytest.fixture(autouse=True)
+def _as_in_a_service() -> Iterator[None]:
+    before = os.umask(UMASK)
+    yield
+    os.umask(before)
 
 
 def mode(path: Path) -> str:
