@@ -102,19 +102,15 @@ def _teach_sqlite(engine: Engine) -> None:
     @event.listens_for(engine, "connect")
     def _on_connect(connection: Any, _record: Any) -> None:  # noqa: ANN401 - DBAPI objects
         connection.isolation_level = None  # we emit BEGIN ourselves
-        for pragma in (
-            f"busy_timeout={BUSY_TIMEOUT_S * 1000}",
-            "journal_mode=WAL",
-            "synchronous=FULL",
-            "foreign_keys=ON",
-        ):
-            connection.execute(f"PRAGMA {pragma}")
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=FULL")
+        connection.execute("PRAGMA foreign_keys=ON")
 
     @event.listens_for(engine, "begin")
     def _on_begin(connection: Any) -> None:  # noqa: ANN401
         read_only = connection.get_execution_options().get("triage_read_only", False)
         raw = connection.connection.dbapi_connection
-        raw.execute(f"PRAGMA query_only={'ON' if read_only else 'OFF'}")
+        raw.execute("PRAGMA query_only=ON" if read_only else "PRAGMA query_only=OFF")
         # A deferred BEGIN that later writes fails at once with "database is locked".
         connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")
 

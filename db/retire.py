@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import delete, func, select, text
+from sqlalchemy import MetaData, Table, delete, func, select, text
 from sqlalchemy.orm import Session
+from sqlalchemy.schema import DropTable
 
 from db import chain
 from db.tables import AuditRow, AuditSealRow
@@ -122,13 +123,11 @@ def remove(session: Session, what: Plan) -> None:
         return
     for month in session.execute(text(STRAYS), {"before": what.before}).scalars().all():
         session.execute(text("SELECT make_audit_month(:month)"), {"month": month})
-    quote = session.connection().dialect.identifier_preparer.quote
     for name in _months_before(session, what.before):
-        session.execute(text(f"DROP TABLE {quote(name)}"))
-    trigger = "TRIGGER audit_seal_refuses_delete"
-    session.execute(text(f"ALTER TABLE audit_seal DISABLE {trigger}"))
+        session.execute(DropTable(Table(name, MetaData())))
+    session.execute(text("ALTER TABLE audit_seal DISABLE TRIGGER audit_seal_refuses_delete"))
     session.execute(text("DELETE FROM audit_seal WHERE seq <= :seq"), values)
-    session.execute(text(f"ALTER TABLE audit_seal ENABLE {trigger}"))
+    session.execute(text("ALTER TABLE audit_seal ENABLE TRIGGER audit_seal_refuses_delete"))
 
 
 def _months_before(session: Session, before: datetime) -> list[str]:
@@ -144,10 +143,14 @@ def _months_before(session: Session, before: datetime) -> list[str]:
 def _lift_sqlite(session: Session) -> list[str]:
     """Drop the triggers that refuse deletion; gives the statements that make them again."""
     names = ("audit_refuses_delete", "audit_seal_refuses_delete")
-    found = session.execute(
-        text("SELECT name, sql FROM sqlite_master WHERE type = 'trigger' AND name IN (:one, :two)"),
-        dict(zip(("one", "two"), names, strict=True)),
-    ).all()
-    for name, _ in found:
-        session.execute(text(f"DROP TRIGGER {name}"))
-    return [statement for _, statement in found]
+    found = (
+        session.execute(
+            text("SELECT sql FROM sqlite_master WHERE type = 'trigger' AND name IN (:one, :two)"),
+            dict(zip(("one", "two"), names, strict=True)),
+        )
+        .scalars()
+        .all()
+    )
+    session.execute(text("DROP TRIGGER IF EXISTS audit_refuses_delete"))
+    session.execute(text("DROP TRIGGER IF EXISTS audit_seal_refuses_delete"))
+    return list(found)

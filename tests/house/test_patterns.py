@@ -60,14 +60,18 @@ HARMLESS: tuple[tuple[Rule, str], ...] = (
     (patterns.path_from_data, "path = folder / f'{digest}.dcm'\nratio = total / dataset.Rows"),
     (patterns.quiet_assertions, "def f(row):\n    assert isinstance(row, Row)"),
 )
+MIGRATION = "db/migrations/versions"
 EXCEPT: dict[Rule, dict[str, str]] = {
     patterns.sql_from_text: {
-        "db/engine.py": "two pragmas of SQLite, chosen among words that are written beside them",
-        "db/migrations/versions": "names of tables and columns, which no statement takes bound",
-        "db/retire.py": "names of months' tables and of triggers, the same; quoted",
+        f"{MIGRATION}/0002_append_only_record.py": "triggers for tables of a list in the file",
+        f"{MIGRATION}/0003_readers_feedback.py": "two triggers for words of a list in the file",
+        f"{MIGRATION}/0011_audit_views.py": "views whose names and text stand in the file",
+        f"{MIGRATION}/0012_audit_by_month.py": "names of tables, from a list in the file",
+        f"{MIGRATION}/0013_worklist.py": "names of columns to search in, from a list in the file",
     }
 }
-"""File or folder, and why."""
+"""File, and why: all of them migrations, which stay as they ran. No database binds the name of a
+table or a column, and none of these names comes from outside its file."""
 
 
 @cache
@@ -103,7 +107,7 @@ def test_every_exception_is_still_needed() -> None:
 
 
 JUDGED = {
-    ("db/migrations/versions/", "B608"): "names of tables and columns, no values",
+    (f"{MIGRATION}/0013_worklist.py", "B608"): "names of columns, from a list in the file",
     ("triage/worklist/account.py", "B704"): "a drawing that we made, of a secret that we made",
 }
 """Findings of bandit that were looked at: where, and why they stand."""
@@ -123,6 +127,9 @@ def test_bandit_finds_nothing_of_medium_severity() -> None:
     judged = {one for one in found for place in JUDGED if one.startswith(place[0])
               and one.endswith(place[1])}  # fmt: skip
     assert set(found) - judged == set()
+    for (file, rule), why in JUDGED.items():
+        assert why
+        assert any(one.startswith(f"{file}:") and one.endswith(rule) for one in judged), file
 
 
 def test_bandit_finds_what_is_planted(tmp_path: Path) -> None:
