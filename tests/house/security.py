@@ -33,6 +33,8 @@ Run by hand, on loopback, beside the tests:
 - testssl.sh 3.0.8 and sslscan 2.0.7 on the DICOM port over TLS and on DICOMweb's: SSL 2 and 3, TLS
   1.0 and 1.1 are not offered. DICOM offers authenticated suites alone. DICOMweb also offered two
   suites in CBC mode; it no longer does, and `tests/triage/dicomweb/test_tls.py` holds it.
+  sslscan also runs in the tests, on both ports: protocols, suites, renegotiation. Compression is
+  not offered: Debian's OpenSSL is built without it.
 - wapiti 3.2.3 (cookieflags, csp, http_headers, csrf, xss, sql, file, redirect, crlf) on what is
   served before signing in: a cookie without Secure, which is so on plain loopback and a cross of
   `triage doctor` anywhere else. The pages behind it were crawled, not yet attacked.
@@ -117,6 +119,9 @@ REQUIREMENTS: Final[dict[str, Requirement]] = {
               limit="as systemd's units; containers share one user: see docs/hardening.md"),
     "S13": _r("DICOM TLS by BCP 195, certificates on both sides",
               "triage/receive/test_tls.py::test_a_scanner_finds_no_old_protocol_and_no_weak_suite",
+              "triage/dicomweb/test_tls.py::test_a_scanner_finds_no_old_protocol_no_weak_suite_and_no"
+              "_renegotiation",
+              "triage/dicomweb/test_tls.py::test_a_session_taken_up_again_is_bound_to_its_handshake",
               "triage/receive/test_tls.py::test_a_caller_without_certificate",
               "triage/receive/test_tls.py::test_plain_and_tls_stand_side_by_side_unless_the_plain"
               "_port_is_off"),
