@@ -1,5 +1,7 @@
 BIN ?= .venv/bin
 export PATH := $(abspath $(BIN)):$(PATH)
+# Hundreds of processes import the same files: each would compile all of them anew.
+export PYTHONDONTWRITEBYTECODE :=
 .PHONY: demo check format test path lock look lists sbom release
 
 demo: .venv/ready          ## install, then run the whole road on made-up studies
