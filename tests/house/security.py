@@ -32,8 +32,9 @@ Run by hand, on loopback, beside the tests:
 
 - testssl.sh 3.0.8 and sslscan 2.0.7 on the DICOM port over TLS and on DICOMweb's: SSL 2 and 3, TLS
   1.0 and 1.1 are not offered. DICOM offers authenticated suites alone. DICOMweb also offered two
-  suites in CBC mode; it no longer does (`tests/triage/dicomweb/test_tls.py`): on its port testssl.sh
-  then found authenticated suites with forward secrecy alone, and none of its vulnerabilities (`-U`).
+  suites in CBC mode; it no longer does (`tests/triage/dicomweb/test_tls.py`): on its port
+  testssl.sh then found authenticated suites with forward secrecy alone, and with `-U` none of the
+  vulnerabilities that it knows.
   sslscan also runs in the tests, on both ports: protocols, suites, renegotiation. Compression is
   not offered: Debian's OpenSSL is built without it.
 - wapiti 3.2.3 (cookieflags, csp, http_headers, csrf, xss, sql, file, redirect, crlf) on what is
