@@ -9,6 +9,7 @@ import typer
 
 from triage.commands import common
 from triage.commands.common import AsJson, Config, State
+from triage.errors import ConfigError
 
 if TYPE_CHECKING:
     from triage.settings import Settings
@@ -73,10 +74,16 @@ def artifact_verify(
 def keys_new(
     file: Annotated[Path, typer.Argument(help="Of the private key; FILE.pub is written too.")],
     comment: Annotated[str, typer.Option(help="Whose key it is; by default USER@HOST.")] = "",
+    state: State = None,
+    config: Config = None,
 ) -> None:
     """Make a key pair for signing. Keep FILE off the machines that run detectors."""
     from triage.commands.signing import new_key
 
+    home = common.load(state, config).state
+    if file.absolute().is_relative_to(home):
+        msg = f"{file} is in the state folder, whose detectors it is to vouch for; name another one"
+        raise ConfigError(msg)
     known = new_key(file, comment or f"{getpass.getuser()}@{socket.gethostname()}")
     typer.echo(f"{known.key_id}. To trust it, in site.yaml:")
     typer.echo(f'trust: {{artifact_keys: ["{known.line}"]}}')

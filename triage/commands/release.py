@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from triage.commands import common
-from triage.commands.common import AsJson
+from triage.commands.common import AsJson, Config, State
 from triage.sshsig import LARGEST, BadSignature, PublicKey, sign, signer
 from triage.trust import read_keys
 
@@ -33,6 +33,8 @@ LOCK: Final = "requirements.lock"
 BILL: Final = "triage.cdx.json"
 FACTS: Final = "release.json"
 NEEDED: Final = {"a wheel": "triage-*.whl", "the lock": LOCK, "the bill": BILL, "its facts": FACTS}
+KEYS: Final = "release-keys"
+"""In the state folder: whose releases this site takes."""
 LINE: Final = re.compile(r"([0-9a-f]{64})  ([\w.+-]+)")
 
 app = typer.Typer(no_args_is_help=True, help="Releases: is it what was released?")
@@ -131,12 +133,18 @@ def _sha256(path: Path) -> str:
 def release_verify(
     folder: Annotated[Path, typer.Argument(exists=True, file_okay=False, help="The release.")],
     trusted: Annotated[
-        Path, typer.Option(help="Public keys, one on a line, from somewhere else than the release.")
-    ],
+        Path | None,
+        typer.Option(
+            help="Public keys, one on a line, from somewhere else than the release; by default "
+            "STATE/release-keys."
+        ),
+    ] = None,
     as_json: AsJson = False,  # noqa: FBT002 - options are arguments
+    state: State = None,
+    config: Config = None,
 ) -> None:
     """Check that every file is the one that was released, by a key that you trust; 1 if not."""
-    found = examine(folder, read_keys(trusted))
+    found = examine(folder, read_keys(trusted or common.load(state, config).state / KEYS))
     if as_json:
         common.print_json(
             {

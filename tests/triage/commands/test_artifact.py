@@ -62,6 +62,12 @@ class TestKeys:
         assert (answer.code, "never written over" in answer.err) == (SETUP, True)
         assert (tmp_path / there).read_text() == "the only copy"
 
+    def test_none_is_made_in_the_state_folder(self, tmp_path: Path) -> None:
+        path = tmp_path / "site" / "signing"
+        path.parent.mkdir()
+        answer = triage("artifact", "keys", "new", path, "--state", tmp_path / "site")
+        assert (answer.code, "state folder" in answer.err, path.exists()) == (SETUP, True, False)
+
     def test_a_key_that_others_may_read_signs_nothing(self, folder: Path, tmp_path: Path) -> None:
         key = key_file(tmp_path, "ours")
         key.chmod(0o640)

@@ -6,7 +6,7 @@ import pytest
 
 from tests.triage.commands.cli import triage
 from tests.triage.keyring import known, private
-from triage.commands.common import FAILED
+from triage.commands.common import FAILED, SETUP
 from triage.commands.release import BILL, FACTS, LOCK, SIGNATURE, SUMS, examine, seal
 from triage.sshsig import sign
 from triage.trust import NAMESPACE as FOR_ARTIFACTS
@@ -100,6 +100,11 @@ def test_the_command_says_so_and_ends_with_one(folder: Path, tmp_path: Path) -> 
     asked = ("release", "verify", folder, "--trusted", trusted)
     answer = triage(*asked)
     assert (answer.code, known("ours").key_id in answer.out) == (0, True)
+    kept = triage(*asked[:3], "--state", tmp_path / "site")
+    assert (kept.code, "release-keys" in kept.err) == (SETUP, True)
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "release-keys").write_text(trusted.read_text())
+    assert triage(*asked[:3], "--state", tmp_path / "site").code == 0
     (folder / WHEEL).write_text("another program")
     answer = triage(*asked)
     assert (answer.code, answer.err) == (FAILED, f"{WHEEL} was changed\n")
