@@ -12,7 +12,7 @@ check: .venv/ready         ## what every commit must pass
 	ruff check .
 	mypy
 	lint-imports
-	python -m pytest -n 3 --dist loadfile
+	python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 test: .venv/ready          ## everything that starts no server
 	python -m pytest -m "not path and not postgres"

@@ -19,6 +19,17 @@ from tests import servers
 MIGRATED = "migrated"
 BOTH = ["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)]
 NUMBERS = count(1)
+LONGEST = (
+    "test_road.py", "test_chaos.py", "test_demo.py", "test_order.py", "test_crashes.py",
+    "test_every_page.py", "test_canaries.py", "test_simulate.py",
+)  # fmt: skip
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that take minutes: behind the others one worker would end alone."""
+    places = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path.name, len(places)))
 
 
 @pytest.fixture(autouse=True)
