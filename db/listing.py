@@ -4,6 +4,9 @@ A list is a row of *bands* from top to bottom; a band merges *runs*, each of whi
 order. In the default order a band is one priority; the lowest band above routine also holds the
 routine studies that have waited longer than the ageing limit (Baltruschat et al., Eur Radiol 2021:
 prioritising without such a limit raises the longest waiting time).
+
+Lists of few members are looked up and sorted by themselves: an index of the order would find them
+only by passing every other study.
 """
 
 from collections.abc import Iterable, Iterator
@@ -50,6 +53,7 @@ class Listing(StrEnum):
 
 
 FEW: Final = (Listing.MINE, Listing.OVERDUE)
+"""The lists with few members in a table of many studies."""
 
 
 class Order(StrEnum):

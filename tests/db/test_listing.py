@@ -14,8 +14,9 @@ from db.base import Base
 from db.engine import Database, connect
 from db.listing import WORKING, Clock, Cursor, Listing, Order, Worklist
 from db.narrow import Choices, Filters, choices
+from db.reader_claims import ReaderClaimRow
 from db.states import StudyState
-from db.tables import StudyRow
+from db.tables import StudyRow, UserRow
 
 NOW = datetime(2026, 11, 21, 9, 0, tzinfo=UTC)
 CLOCK = Clock(NOW, promote_after=timedelta(hours=4), overdue_after=timedelta(minutes=15))
@@ -180,6 +181,21 @@ def test_both_databases_agree_on_every_list(database: Database, order: Order) ->
         assert numbers(read(database, worklist, 7)) == numbers(expected(added, worklist))
 
 
+def user(number: int) -> UserRow:
+    return UserRow(
+        id=number, name=f"reader{number}", password_hash="-", role="radiologist", created_at=NOW
+    )  # fmt: skip
+
+
+def claim(
+    study: StudyRow, user_id: int, *, until: datetime, ended_at: datetime | None = None
+) -> ReaderClaimRow:
+    return ReaderClaimRow(
+        study_id=study.id, user_id=user_id, owner=f"reader{user_id}", claimed_at=NOW,
+        expires_at=until, ended_at=ended_at, changed_at=NOW,
+    )  # fmt: skip
+
+
 def study(minutes: int, priority: int = 0) -> dict[str, Any]:
     return {"minutes": minutes, "priority": priority, "outcome": "pending"}
 
@@ -228,8 +244,12 @@ def test_neighbours_are_the_ones_before_and_after_in_the_list(
             for _ in range(20)
         ],
     )
-    worklist = Worklist(Listing.ALL, order, CLOCK)
+    assert_neighbours(tables, Worklist(Listing.ALL, order, CLOCK), 20)
+
+
+def assert_neighbours(tables: Database, worklist: Worklist, count: int) -> None:
     whole = read(tables, worklist, 50)
+    assert len(whole) == count
     ids = [None, *numbers(whole), None]
     with tables.reading() as session:
         for place, one in enumerate(whole):
@@ -241,6 +261,44 @@ def test_a_study_outside_the_list_has_neighbours_in_it(tables: Database) -> None
     with tables.reading() as session:
         found = Worklist(Listing.PENDING, Order.PRIORITY, CLOCK).neighbours(session, outside)
     assert found == (first.id, last.id)
+
+
+@pytest.mark.parametrize("order", Order)
+class TestTheListsOfFew:
+    """Those that are read by their members."""
+
+    def test_overdue_studies_have_their_neighbours(self, tables: Database, order: Order) -> None:
+        fill(tables, self.some(40, state=StudyState.READY) + self.some(5, state=StudyState.HELD))
+        worklist = Worklist(Listing.OVERDUE, order, CLOCK)
+        assert_neighbours(tables, worklist, len(read(tables, worklist, 50)))
+
+    def test_mine_are_those_i_claimed_and_nobody_elses(
+        self, tables: Database, order: Order
+    ) -> None:
+        studies = fill(tables, self.some(24))
+        own, other, lapsed, given_back = (studies[first::4] for first in range(4))
+        soon, before = NOW + timedelta(hours=1), NOW - timedelta(minutes=1)
+        with tables.begin() as session:
+            session.add_all(user(number) for number in (1, 2))
+            session.flush()
+            session.add_all(claim(one, 1, until=soon) for one in own)
+            session.add_all(claim(one, 2, until=soon) for one in other)
+            session.add_all(claim(one, 1, until=before) for one in lapsed)
+            session.add_all(claim(one, 1, until=soon, ended_at=before) for one in given_back)
+        worklist = Worklist(Listing.MINE, order, CLOCK, user_id=1)
+        key = by_rank if order == Order.RANK else by_priority
+        assert numbers(read(tables, worklist, 3)) == numbers(sorted(own, key=key))
+        assert_neighbours(tables, worklist, len(own))
+
+    @staticmethod
+    def some(count: int, **given_values: object) -> list[dict[str, Any]]:
+        dice = random.Random(7)
+        return [
+            study(dice.randrange(600), dice.randrange(3))
+            | {"rank": dice.choice([None, 0.9, 0.95]), "score": 1.0}
+            | given_values
+            for _ in range(count)
+        ]
 
 
 class TestACursor:

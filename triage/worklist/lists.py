@@ -9,6 +9,7 @@ from fastapi.responses import Response
 from sqlalchemy.orm import Session
 
 from db import counting, narrow, saved_lists
+from db.audit import Entry
 from db.engine import now
 from db.listing import Clock, Listing, Order
 from db.pulse import stamp
@@ -16,6 +17,7 @@ from db.search import search as find
 from triage.worklist import claiming, context, doubts
 from triage.worklist.asked import ANY, CODE, TITLE, Asked, asked, read, slug
 from triage.worklist.lines import lines
+from triage.worklist.noticed import Noticed
 
 router = APIRouter()
 PAGE_SIZE: Final = 50
@@ -24,6 +26,8 @@ MAX_SEARCH: Final = 64
 FRESH_S: Final = 5.0
 """Counts are taken again after this long even where nothing came: some depend on the time."""
 CHOICES_S: Final = 60.0
+STAYS_S: Final = 900.0
+"""A list that stays open is noted again after this long: studies came into it meanwhile."""
 Wanted = Annotated[Asked, Depends(asked)]
 
 
@@ -31,6 +35,7 @@ class Remembered:
     """What every list page shows and no request counts anew: counts, and the filters' choices."""
 
     def __init__(self) -> None:
+        self.noticed = Noticed(STAYS_S)
         self._lock = Lock()
         self._counts: tuple[object, float, dict[Listing, int]] = (None, 0.0, {})
         self._mine: dict[int, int] = {}
@@ -67,21 +72,24 @@ def studies(request: Request, wanted: Wanted) -> Response:
     """Show a list, audited as a query."""
     with context.of(request).database.reading() as session:
         values = _list(session, request, wanted) | _around(session, request)
-    detail: dict[str, Any] = {
-        "list": wanted.listing, "sort": wanted.order, "count": len(values["rows"]),
-    }  # fmt: skip
-    if wanted.narrow != ANY:
-        detail["filters"] = sorted(key for key, said in wanted.narrow.said().items() if said)
-    noted = context.note(request, context.query_entry(request, "worklist.list", detail))
-    return context.page(request, "studies.html", values, noted=noted)
+    noted = context.note(request, _query(request, wanted, len(values["rows"])))
+    answer = context.page(request, "studies.html", values, noted=noted)
+    _noticed(request).keep(context.viewer(request).name, wanted.query)
+    return answer
 
 
 @router.get("/studies/rows")
 def rows(request: Request, wanted: Wanted) -> Response:
-    """Give the same list again, for the page that is open already."""
+    """Give the same list again, for the page that is open already; audited as one that stays."""
     with context.of(request).database.reading() as session:
         values = _list(session, request, wanted)
-    return context.page(request, "_list.html", values)
+    name, noticed = context.viewer(request).name, _noticed(request)
+    if noticed.lately(name, wanted.query):
+        return context.page(request, "_list.html", values)
+    noted = context.note(request, _query(request, wanted, len(values["rows"])))
+    answer = context.page(request, "_list.html", values, noted=noted)
+    noticed.keep(name, wanted.query)
+    return answer
 
 
 @router.post("/studies/search")
@@ -107,6 +115,18 @@ def search(
     }
     entry = context.query_entry(request, "worklist.search", {"count": len(shown)})
     return context.page(request, "search.html", values, noted=context.note(request, entry))
+
+
+def _noticed(request: Request) -> Noticed:
+    noticed: Noticed = request.app.state.remembered.noticed
+    return noticed
+
+
+def _query(request: Request, wanted: Asked, count: int) -> Entry:
+    detail: dict[str, Any] = {"list": wanted.listing, "sort": wanted.order, "count": count}
+    if wanted.narrow != ANY:
+        detail["filters"] = sorted(key for key, said in wanted.narrow.said().items() if said)
+    return context.query_entry(request, "worklist.list", detail)
 
 
 def _list(session: Session, request: Request, wanted: Asked) -> dict[str, Any]:

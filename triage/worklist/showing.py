@@ -69,9 +69,11 @@ def _answer(request: Request, shown: Shown, asked: Shot) -> Response:
         found = same_kind(catalog.instances(session, here.settings.spool, place), shown)
     if not found:
         return JSONResponse({"detail": "There is no such image."}, 404)
-    if kept.is_news(context.viewer(request).name, shown.study_uid):
+    name = context.viewer(request).name
+    if not kept.noticed.lately(name, shown.study_uid):
         with here.database.begin() as session:
             context.audit_access(session, request, "viewer.frames", shown.study_uid)
+        kept.noticed.keep(name, shown.study_uid)
     first = found[0]
     wanted = Wanted(first.path, first.sha256, asked.number, asked.width, asked.voi)
     try:

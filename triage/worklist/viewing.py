@@ -4,8 +4,6 @@ Every route is for those who see images. What is opened is noted as an access to
 belongs to; leafing through frames is noted once a minute for each reader and study.
 """
 
-import threading
-import time
 from dataclasses import dataclass
 from typing import Annotated, Any, Final
 
@@ -27,11 +25,11 @@ from triage.settings import Decode
 from triage.worklist import access, claims, context, feedback, said, view
 from triage.worklist.asked import Asked, asked
 from triage.worklist.frames import Frames
+from triage.worklist.noticed import Noticed
 from triage.worklist.stacks import Stacks
 
 router = APIRouter()
 NOTED_S: Final = 60.0
-NOTED: Final = 10_000
 SHOWN: Final = frozenset(("here", "complete", "partial"))
 """States of a prior whose files are ours to show."""
 StudyId = Annotated[int, Path(ge=1, le=2**31 - 1)]
@@ -40,24 +38,12 @@ WantedList = Annotated[Asked, Depends(asked)]
 
 
 class Viewing:
-    """What the viewer's routes keep: frames, stacks, and who was noted when."""
+    """What the viewer's routes keep: frames, stacks, and who was noted lately."""
 
     def __init__(self, limits: Decode) -> None:
         self.frames = Frames(limits)
         self.stacks = Stacks()
-        self._noted: dict[tuple[str, str], float] = {}
-        self._lock = threading.Lock()
-
-    def is_news(self, name: str, study_uid: str) -> bool:
-        """Tell whether this reader's leafing through this study is to be noted again."""
-        at = time.monotonic()
-        with self._lock:
-            if at - self._noted.get((name, study_uid), -NOTED_S) < NOTED_S:
-                return False
-            if len(self._noted) >= NOTED:
-                self._noted.clear()
-            self._noted[name, study_uid] = at
-            return True
+        self.noticed = Noticed(NOTED_S)
 
     def close(self) -> None:
         """End the decoding child."""
