@@ -1,6 +1,5 @@
 """The command line. Every import that costs something is inside its command."""
 
-import getpass
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -298,7 +297,7 @@ def queue_retry(
         msg = "name the studies, or say --all-failed"
         raise typer.BadParameter(msg)
     with common.opened(common.load(state, config)) as database:
-        numbers = retry(database, studies or [], actor=getpass.getuser())
+        numbers = retry(database, studies or [], actor=common.person())
     if as_json:
         common.print_json({"retried": numbers})
     else:

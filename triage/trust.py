@@ -8,7 +8,7 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Annotated, Final
 
 from pydantic import AfterValidator
@@ -88,7 +88,7 @@ def judge(folder: Path, places: Iterable[Path], keys: Sequence[PublicKey]) -> Se
         keys: those that are trusted.
 
     Raises:
-        OSError: the manifest cannot be read.
+        OSError: the manifest or a signature cannot be read.
     """
     manifest = (folder / MANIFEST).read_bytes()
     written = (folder / SIGNATURE, *(one / f"{folder.name}{DETACHED}" for one in places))
@@ -111,7 +111,8 @@ def require(folder: Path, places: Iterable[Path], trust: Trust) -> Seal | None:
     try:
         seal = judge(folder, places, trust.keys)
     except OSError as why:
-        raise refusal(folder.name, f"no manifest to be signed ({type(why).__name__})") from None
+        what = PurePath(why.filename or folder).name
+        raise refusal(folder.name, f"{what} cannot be read ({why.strerror})") from None
     if seal.standing != Standing.TRUSTED:
         raise refusal(folder.name, seal.sentence)
     return seal

@@ -1,11 +1,10 @@
 """Once a day: reconcile what was received with what became of it, then delete what is due."""
 
-import threading
-
 from sqlalchemy.exc import SQLAlchemyError
 
 from db.engine import Database, now
 from triage import log
+from triage.aside import Aside
 from triage.errors import ConfigError, TryAgain
 from triage.record import purge, reconcile
 from triage.retention import struck
@@ -21,22 +20,18 @@ class Nightly:
     def __init__(self, database: Database, settings: Settings) -> None:
         self._database = database
         self._settings = settings
-        self._thread: threading.Thread | None = None
+        self._aside = Aside("nightly")
 
     def begin_if_due(self) -> bool:
         """Start where the last one was before today's hour; tells whether."""
-        if self._thread is not None and self._thread.is_alive():
+        if self._aside.is_busy or not is_due(self._database, self._settings):
             return False
-        if not is_due(self._database, self._settings):
-            return False
-        self._thread = threading.Thread(target=self._run, name="nightly", daemon=True)
-        self._thread.start()
+        self._aside.begin(self._run)
         return True
 
     def join(self, timeout_s: float) -> None:
         """Wait for it; what is cut off is done by the next one."""
-        if self._thread is not None:
-            self._thread.join(timeout_s)
+        self._aside.join(timeout_s)
 
     def _run(self) -> None:
         try:
@@ -60,6 +55,8 @@ def work(database: Database, settings: Settings) -> None:
     places = purge.Places(settings.spool, settings.results)
     if not places.spool.is_dir():
         return  # nothing was ever received here
+    if not purge.is_ours(places.spool) and settings.readers.group is None:
+        log.get().error("nightly.not-purged", why="the spool is not this user's")
     gone = purge.purge(database, places, rules, actor=ACTOR)
     if gone:
         log.get().info("nightly.purged", studies=len(gone), instances=_instances(gone))

@@ -9,7 +9,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import yaml
@@ -74,6 +74,14 @@ found = maps.AnomalyMap(np.ones((1, 8, 8), np.float32), np.eye(4)[None], (("1.2"
 sha256 = maps.keep(found, loaded.results, loaded.readers)
 images = sum(len(one.images) for one in study.series)
 print(json.dumps({"images": images, "shape": shape, "map": sha256}))
+"""
+PURGE = """
+import json, os, sys
+from typer.testing import CliRunner
+from triage.__main__ import app
+os.environ["TRIAGE__DATABASE__URL"] = sys.argv[1]
+done = CliRunner().invoke(app, ["purge"])
+print(json.dumps([done.exit_code, done.output or repr(done.exception)]))
 """
 PICTURE = """
 import json, sys
@@ -305,6 +313,21 @@ def test_the_web_shows_its_picture_and_a_workers_map_and_cannot_change_it(
     assert bytes.fromhex(found["picture"]) == b"\x89PNG\r\n\x1a\n"
     assert found["map"] == [1, 8, 8]
     _cannot_change(house, WEB, kept)
+
+
+def test_purge_by_a_user_who_may_not_delete_says_whose_work_it_is(
+    house: House,
+) -> None:
+    rows = house.root / "rows-of-dispatch"
+    rows.mkdir()
+    url = f"sqlite:///{rows / 'rows.sqlite'}"
+    schema.upgrade(url)
+    for path in (rows, *rows.iterdir()):
+        os.chown(path, house.ids["triage-dispatch"], house.group)
+    code, said = cast("tuple[int, str]", house.run(DISPATCH, PURGE, url))
+    assert code == 1, said
+    assert "run `triage purge` as its user" in said
+    assert "were deleted" not in said
 
 
 def _cannot_change(house: House, unit: str, kept: Path) -> None:

@@ -1,6 +1,5 @@
 """``triage artifact``: who vouches for a trained detector."""
 
-import getpass
 import socket
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -84,7 +83,7 @@ def keys_new(
     if file.absolute().is_relative_to(home):
         msg = f"{file} is in the state folder, whose detectors it is to vouch for; name another one"
         raise ConfigError(msg)
-    known = new_key(file, comment or f"{getpass.getuser()}@{socket.gethostname()}")
+    known = new_key(file, comment or f"{common.person()}@{socket.gethostname()}")
     typer.echo(f"{known.key_id}. To trust it, in site.yaml:")
     typer.echo(f'trust: {{artifact_keys: ["{known.line}"]}}')
 

@@ -1,6 +1,5 @@
 """The options of ``triage cohort``. Every import that costs something is inside its command."""
 
-import getpass
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Final
@@ -71,7 +70,7 @@ def build(  # noqa: PLR0913 - options are arguments
             until=common.utc(until),
         )
         with common.opened(settings) as database:
-            found = cohort_sources.in_spool(database, settings.spool, ask, actor=getpass.getuser())
+            found = cohort_sources.in_spool(database, settings.spool, ask, actor=common.person())
     else:
         found = cohort_sources.in_folders(paths or ())
     facts = cohort.build(folder, found, wanted, settings)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import pwd
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -121,6 +122,18 @@ def become(module: str, *arguments: str) -> None:
     sys.stdout.flush()
     command = [sys.executable, "-m", module, *arguments]
     os.execv(sys.executable, command)  # noqa: S606 - our own interpreter and module
+
+
+def person() -> str:
+    """Give who runs the command, for the audit: the process's user, whatever the environment says.
+
+    A container may run under a number that has no name.
+    """
+    number = os.getuid()
+    try:
+        return pwd.getpwuid(number).pw_name
+    except KeyError:
+        return f"uid {number}"
 
 
 def utc(moment: datetime | None) -> datetime | None:

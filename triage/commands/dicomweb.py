@@ -1,6 +1,5 @@
 """``triage dicomweb``: the server for programs, and the tokens that open it."""
 
-import getpass
 import sys
 from typing import Annotated
 
@@ -48,7 +47,7 @@ def token_add(
         msg = f"say --role {' or --role '.join(ROLES)}"
         raise typer.BadParameter(msg)
     with common.opened(common.load(state, config)) as database, database.begin() as session:
-        token = tokens.add(session, name, sorted(wanted), actor=getpass.getuser())
+        token = tokens.add(session, name, sorted(wanted), actor=common.person())
     sys.stdout.write(f"{token}\n")
 
 

@@ -1,6 +1,5 @@
 """``triage audit``: ask the trail, hand it on, and prove that nobody changed it."""
 
-import getpass
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
@@ -58,7 +57,7 @@ def audit_query(
         until=_utc(until), limit=limit,
     )  # fmt: skip
     with common.opened(common.load(state, config)) as database:
-        rows = query(database, ask, actor=getpass.getuser())
+        rows = query(database, ask, actor=common.person())
     if as_json:
         common.print_json(rows)
     elif rows:
@@ -93,7 +92,7 @@ def audit_export(
     )  # fmt: skip
     settings = common.load(state, config)
     with common.opened(settings) as database:
-        count = export(database, settings.site.audit, ask, out, form, actor=getpass.getuser())
+        count = export(database, settings.site.audit, ask, out, form, actor=common.person())
     if str(out) != "-":
         typer.echo(f"{count} audit rows in {out}")
 
@@ -128,7 +127,7 @@ def audit_verify(
     if archive is not None:
         _verify_archive(archive, settings, as_json=as_json)
     with common.opened(settings) as database:
-        verdict = verify(database, settings, actor=getpass.getuser())
+        verdict = verify(database, settings, actor=common.person())
     if as_json:
         common.print_json({"ok": verdict.ok, **asdict(verdict)})
     elif verdict.ok:
@@ -171,7 +170,7 @@ def audit_retire(
 
     settings = common.load(state, config)
     with common.opened(settings) as database:
-        actor, gone = getpass.getuser(), None
+        actor, gone = common.person(), None
         plan = planned(database, settings, _utc(before), actor=actor)
         if plan is not None and not dry_run:
             gone = carry_out(database, settings, plan, actor=actor)

@@ -3,7 +3,6 @@
 Every import that costs something is inside its command.
 """
 
-import getpass
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -22,6 +21,10 @@ conflict_app = typer.Typer(
 )
 Study = Annotated[str, typer.Argument(help="Study Instance UID or number.")]
 Number = Annotated[int, typer.Argument(help="As `triage conflict ls` shows it.")]
+NOT_OURS = (
+    "The images were not deleted: the spool belongs to another user. The ingestor deletes each day "
+    "what is due; to do it now, run `triage purge` as its user."
+)
 SHOWN = (
     "sop_instance_uid", "size_bytes", "source_ae_title", "received_at", "fate", "reason",
     "generation", "reported_at", "committed_at", "purged_at",
@@ -118,7 +121,7 @@ def conflict_resolve(
     from triage.record.withdrawals import Who
 
     with common.opened(common.load(state, config)) as database, database.begin() as session:
-        found = _row(resolve(session, number, choice, reason, Who(getpass.getuser())))
+        found = _row(resolve(session, number, choice, reason, Who(common.person())))
     if as_json:
         common.print_json(found)
     else:
@@ -131,7 +134,7 @@ def reconcile(state: State = None, config: Config = None, as_json: AsJson = Fals
 
     settings = common.load(state, config)
     with common.opened(settings) as database:
-        row = compare(database, _spool_root(settings), actor=getpass.getuser())
+        row = compare(database, _spool_root(settings), actor=common.person())
     found = _sum(row)
     if as_json:
         common.print_json(found)
@@ -155,7 +158,7 @@ def rebuild_index(state: State = None, config: Config = None, as_json: AsJson = 
     with common.opened(settings) as database, _bar(shown=not as_json) as progress:
         done = rebuild(
             database, Spool(_spool_root(settings), settings.readers), settings.site.completeness,
-            actor=getpass.getuser(), progress=progress,
+            actor=common.person(), progress=progress,
         )  # fmt: skip
     if as_json:
         common.print_json(asdict(done))
@@ -191,7 +194,10 @@ def purge(
             found = list(work.every_due(database, rules, pressed=pressed))
         else:
             places = work.Places(_spool_root(settings), settings.results)
-            found = work.purge(database, places, rules, actor=getpass.getuser())
+            found = work.purge(database, places, rules, actor=common.person())
+            if not work.is_ours(places.spool):
+                typer.echo(NOT_OURS, err=True)
+                raise typer.Exit(common.FAILED)
     rows = [asdict(one) for one in found]
     if as_json:
         common.print_json({"dry_run": dry_run, "studies": rows})

@@ -3,7 +3,6 @@
 Every import that costs something is inside its command.
 """
 
-import getpass
 from typing import Annotated
 
 import typer
@@ -48,7 +47,7 @@ def destination_test(
 
     settings = common.load(state, config)
     with common.opened(settings) as database:
-        found = examine(settings, database, name, actor=getpass.getuser())
+        found = examine(settings, database, name, actor=common.person())
     if as_json:
         common.print_json([asdict(one) for one in found])
     else:
@@ -79,9 +78,7 @@ def queue_resend(
         msg = "name the studies, or say --all-dead"
         raise typer.BadParameter(msg)
     with common.opened(common.load(state, config)) as database:
-        numbers = resend_studies(
-            database, studies or [], getpass.getuser(), destination=destination
-        )
+        numbers = resend_studies(database, studies or [], common.person(), destination=destination)
     if as_json:
         common.print_json({"resent": numbers})
     else:
@@ -102,7 +99,7 @@ def report_withdraw(
     from triage.commands.delivery import withdraw
 
     with common.opened(common.load(state, config)) as database:
-        count = withdraw(database, study, reason, getpass.getuser())
+        count = withdraw(database, study, reason, common.person())
     if as_json:
         common.print_json({"withdrawn": count})
     else:

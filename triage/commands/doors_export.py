@@ -1,6 +1,5 @@
 """``triage deidentify``: a door out for research, through which nobody's name goes."""
 
-import getpass
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -28,7 +27,7 @@ def deidentify(
 
     settings = common.load(state, config)
     with common.opened(settings) as database:
-        done = export(settings, database, studies, out, actor=getpass.getuser())
+        done = export(settings, database, studies, out, actor=common.person())
     if as_json:
         common.print_json({**asdict(done), "warnings": sorted(done.warnings)})
     else:

@@ -1,6 +1,5 @@
 """``triage feedback``: list what readers said, take it out as CSV."""
 
-import getpass
 import io
 import os
 import sys
@@ -132,7 +131,7 @@ def _audit(database: "Database", count: int) -> None:
     from db.audit import Entry, Event, record
 
     entry = Entry(
-        event=Event.EXPORT, kind="feedback.exported", action="R", actor=getpass.getuser(),
+        event=Event.EXPORT, kind="feedback.exported", action="R", actor=common.person(),
         object_type="feedback", detail={"rows": count},
     )  # fmt: skip
     with database.begin() as session:

@@ -1,6 +1,5 @@
 """``triage node``: who may send to us and where results go, without editing a file."""
 
-import getpass
 import ipaddress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -57,7 +56,7 @@ def add(settings: Settings, wish: Wish) -> list[dict[str, Any]]:
             _refuse_twice(settings, known, section, entry)
             known = _more(known, section, entry)
             given = entry.model_dump(mode="json", exclude_unset=True)
-            put = partial(node_file.add, section=section, entry=given, by=getpass.getuser())
+            put = partial(node_file.add, section=section, entry=given, by=common.person())
             node_file.change(settings.state, put, known, settings.readers)
         _audit(settings, "node.added", wish.ae_title, ", ".join(wish.sources))
     return [row for row in rows(known, nodes.FILE) if row["ae_title"] == wish.ae_title]
@@ -231,7 +230,7 @@ def _audit(settings: Settings, kind: str, ae_title: str, address: str) -> None:
     if schema.current(settings.database_url) is None:
         return
     entry = Entry(
-        event=Event.SECURITY_ALERT, kind=kind, outcome=SUCCESS, actor=getpass.getuser(),
+        event=Event.SECURITY_ALERT, kind=kind, outcome=SUCCESS, actor=common.person(),
         ae_title=ae_title[:16], network_address=address[:64], object_type="node",
         object_id=ae_title[:64],
     )  # fmt: skip

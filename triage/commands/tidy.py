@@ -1,6 +1,5 @@
 """Deleting what is due where the dispatcher may not: by the ingestor, whose user owns the spool."""
 
-import threading
 from datetime import UTC, datetime
 from typing import Final
 
@@ -8,6 +7,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from db.engine import Database
 from triage import log
+from triage.aside import Aside
 from triage.record import purge
 from triage.retention import struck
 from triage.settings import Settings
@@ -22,26 +22,22 @@ class Tidy:
         self._database = database
         self._settings = settings
         self._last: datetime | None = None
-        self._thread: threading.Thread | None = None
+        self._aside = Aside("tidy")
 
     def begin_if_due(self) -> bool:
         """Start where it is due and the dispatcher has another user; tells whether."""
         at = datetime.now(UTC)
         hour = self._settings.site.retention.nightly_hour_utc
         is_due = self._last is None or self._last < struck(at, hour)
-        if self._settings.readers.group is None or not is_due:
-            return False
-        if self._thread is not None and self._thread.is_alive():
+        if self._settings.readers.group is None or not is_due or self._aside.is_busy:
             return False
         self._last = at
-        self._thread = threading.Thread(target=self._run, name="tidy", daemon=True)
-        self._thread.start()
+        self._aside.begin(self._run)
         return True
 
     def join(self, timeout_s: float) -> None:
         """Wait for it; what is cut off is done by the next one."""
-        if self._thread is not None:
-            self._thread.join(timeout_s)
+        self._aside.join(timeout_s)
 
     def _run(self) -> None:
         places = purge.Places(self._settings.spool, self._settings.results)

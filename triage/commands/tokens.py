@@ -1,6 +1,5 @@
 """``triage token``: what opens the web to programs. One kind of token for every service."""
 
-import getpass
 import sys
 from datetime import timedelta
 from typing import Annotated
@@ -32,7 +31,7 @@ def add(
 
     with common.opened(common.load(state, config)) as database, database.begin() as session:
         token = tokens.add(
-            session, name, sorted(set(scope)), actor=getpass.getuser(), lasts=timedelta(days=days)
+            session, name, sorted(set(scope)), actor=common.person(), lasts=timedelta(days=days)
         )
     sys.stdout.write(f"{token}\n")
 

@@ -1,6 +1,5 @@
 """``triage ups``: manage work items, perform other managers' items, make tokens for programs."""
 
-import getpass
 import os
 import socket
 import sys
@@ -80,7 +79,7 @@ def token_add(
         raise typer.BadParameter(msg)
     roles: tuple[Role, ...] = tuple(one for one in EVERY_ROLE if not role or one in role)
     with common.opened(common.load(state, config)) as database, database.begin() as session:
-        token = tokens.add(session, name, roles, actor=getpass.getuser())
+        token = tokens.add(session, name, roles, actor=common.person())
     sys.stdout.write(f"{token}\n")
 
 
@@ -109,7 +108,7 @@ def token_revoke(name: Name, state: State = None, config: Config = None) -> None
     from triage.ups import tokens
 
     with common.opened(common.load(state, config)) as database, database.begin() as session:
-        tokens.revoke(session, name, actor=getpass.getuser())
+        tokens.revoke(session, name, actor=common.person())
     typer.echo(f"The token {name} is revoked.")
 
 

@@ -1,6 +1,5 @@
 """``triage user``: accounts, and what their roles may do. Every change is audited."""
 
-import getpass
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,7 +28,7 @@ def add(name: Name, role: Roles, state: State = None, config: Config = None) -> 
 
     password = _new_password()
     with _changing(state, config) as session:
-        user = auth.create_user(session, name, password, " ".join(role), actor=_actor())
+        user = auth.create_user(session, name, password, " ".join(role), actor=common.person())
         told = user.role
     typer.echo(f"{name.strip()} has the roles {told}.")
 
@@ -57,7 +56,7 @@ def role(name: Name, role: Roles, state: State = None, config: Config = None) ->
     from triage.worklist import accounts
 
     with _changing(state, config) as session:
-        accounts.give_roles(session, name, role, actor=_actor())
+        accounts.give_roles(session, name, role, actor=common.person())
     typer.echo(f"{name} has the roles {' '.join(sorted(set(role)))}.")
 
 
@@ -67,7 +66,7 @@ def disable(name: Name, state: State = None, config: Config = None) -> None:
     from triage.worklist import accounts
 
     with _changing(state, config) as session:
-        accounts.disable(session, name, actor=_actor())
+        accounts.disable(session, name, actor=common.person())
     typer.echo(f"{name} is disabled, and signed out everywhere.")
 
 
@@ -77,7 +76,7 @@ def enable(name: Name, state: State = None, config: Config = None) -> None:
     from triage.worklist import accounts
 
     with _changing(state, config) as session:
-        accounts.enable(session, name, actor=_actor())
+        accounts.enable(session, name, actor=common.person())
     typer.echo(f"{name} may sign in.")
 
 
@@ -87,7 +86,7 @@ def unlock(name: Name, state: State = None, config: Config = None) -> None:
     from triage.worklist import accounts
 
     with _changing(state, config) as session:
-        accounts.unlock(session, name, actor=_actor())
+        accounts.unlock(session, name, actor=common.person())
     typer.echo(f"{name} may try again.")
 
 
@@ -98,7 +97,7 @@ def password(name: Name, state: State = None, config: Config = None) -> None:
 
     new = _new_password()
     with _changing(state, config) as session:
-        accounts.set_password(session, accounts.named(session, name), new, actor=_actor())
+        accounts.set_password(session, accounts.named(session, name), new, actor=common.person())
     typer.echo(f"{name} has a new password, and is signed out everywhere.")
 
 
@@ -119,11 +118,11 @@ def factor(
         user = accounts.named(session, name)
         accounts.end_sessions(session, user)
         if remove:
-            factors.remove(session, user, actor=_actor())
+            factors.remove(session, user, actor=common.person())
             typer.echo(f"{name} signs in without a code.")
             return
         secret = factors.begin(session, factors.key(settings), user)
-        codes = factors.give(session, user, actor=_actor())
+        codes = factors.give(session, user, actor=common.person())
     found = factors.uri(name, secret)
     typer.echo(f"{factors.printed(found)}\n{found}\nRecovery codes, each for once:")
     typer.echo("\n".join(codes))
@@ -149,7 +148,3 @@ def _new_password() -> str:
 def _changing(state: State, config: Config) -> Iterator["Session"]:
     with common.opened(common.load(state, config)) as database, database.begin() as session:
         yield session
-
-
-def _actor() -> str:
-    return getpass.getuser()

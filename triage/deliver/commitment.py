@@ -33,7 +33,7 @@ def request_commitment(
         TryAgain: nobody answers, or the request is not taken.
         Broken: the destination does not offer Storage Commitment.
     """
-    post = _Post({sop_instance for _, sop_instance in objects})
+    post = Post({sop_instance for _, sop_instance in objects})
     with dimse.associate(
         to,
         [(commitment.SOP_CLASS, ExplicitVRLittleEndian)],
@@ -57,7 +57,7 @@ def request_commitment(
     return tuple(post.promises)
 
 
-class _Post:
+class Post:
     """Reports as they come in.
 
     It is complete when the last one's answer has left: a PACS that saw the association released
@@ -71,6 +71,7 @@ class _Post:
         self._is_last = False
 
     def take(self, event: evt.Event) -> tuple[int, Dataset | None]:
+        """Keep what a report promises; gives the status to answer."""
         try:
             came = commitment.promises(event.event_information)
         except ValueError:

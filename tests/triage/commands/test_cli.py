@@ -1,5 +1,7 @@
 """The command line: help everywhere, the configuration, exit codes that programs can rely on."""
 
+import os
+import pwd
 import socket
 import subprocess
 import sys
@@ -13,6 +15,7 @@ from db import schema
 from tests.servers import free_port, storescp
 from tests.triage.commands.cli import triage, write_site
 from triage.__main__ import app
+from triage.commands import common
 from triage.commands.common import FAILED, OK, SETUP, USAGE
 
 
@@ -308,3 +311,22 @@ def test_a_port_that_is_taken_is_no_traceback(tmp_path: Path) -> None:
     assert ended.returncode != OK
     assert str(port) in ended.stderr
     assert "Traceback" not in ended.stderr
+
+
+class TestWhoRunsACommand:
+    def test_is_the_process_whatever_the_environment_says(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+            monkeypatch.setenv(name, "somebody.else")
+        assert common.person() == pwd.getpwuid(os.getuid()).pw_name
+
+    def test_without_a_name_is_its_number(self) -> None:
+        if os.geteuid() != 0:
+            pytest.skip("only root may become somebody else")
+        code = "import os; from triage.commands.common import person; os.setuid(61234); "
+        done = subprocess.run(
+            [sys.executable, "-c", f"{code} print(person())"],
+            capture_output=True, text=True, check=False, timeout=60,
+        )  # fmt: skip
+        assert done.stdout == "uid 61234\n", done.stderr
