@@ -3,6 +3,7 @@
 import socket
 import ssl
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,6 +11,8 @@ from pathlib import Path
 
 from tests.servers import binary, end, wait_until
 
+MESSAGES = "messages"
+FIRST = "<13>1 - - ready - - - the repository is ready"
 CONFIG = """
 global(workDirectory="{folder}" maxMessageSize="256k"
   DefaultNetstreamDriverCAFile="{tls}/trusted.pem"
@@ -30,19 +33,29 @@ class Repository:
     process: subprocess.Popen[bytes]
 
     def lines(self) -> list[str]:
-        path = self.folder / "messages"
-        return path.read_text("utf-8-sig").splitlines() if path.exists() else []
+        """Give what came since the first line, which tells that it writes."""
+        return (self.folder / MESSAGES).read_text("utf-8-sig").splitlines()[1:]
 
 
-def speaks_tls(port: int) -> bool:
-    """Tell whether a handshake gets an answer: a port that is open may be another program's."""
+def keeps(port: int, tls: Path, messages: Path) -> bool:
+    """Tell whether a message of ours is written: a port that is open may be another program's.
+
+    rsyslog 8.2302 closes each session's socket twice. A file that it opens between the two is
+    closed with it, and written into the next connection: so its file is open before any ends.
+    """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    context.load_cert_chain(tls / "server.pem", tls / "server.key")
     try:
         with (
             socket.create_connection(("127.0.0.1", port), timeout=2) as plain,
-            context.wrap_socket(plain),
+            context.wrap_socket(plain) as wrapped,
         ):
+            wrapped.sendall(f"{len(FIRST)} {FIRST}".encode())
+            deadline = time.monotonic() + 10
+            while not messages.exists() or not messages.stat().st_size:
+                assert time.monotonic() < deadline, "rsyslog writes nothing"
+                time.sleep(0.01)
             return True
     except OSError:
         return False
@@ -58,7 +71,7 @@ def rsyslog(folder: Path, tls: Path, port: int) -> Iterator[Repository]:
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log)
     try:
-        wait_until(lambda: speaks_tls(port), process, "rsyslog")
+        wait_until(lambda: keeps(port, tls, folder / MESSAGES), process, "rsyslog")
         yield Repository(port, folder, process)
     finally:
         end(process)
