@@ -2,7 +2,7 @@ BIN ?= .venv/bin
 export PATH := $(abspath $(BIN)):$(PATH)
 # Hundreds of processes import the same files: each would compile all of them anew.
 export PYTHONDONTWRITEBYTECODE :=
-.PHONY: demo check format test path lock look lists sbom release
+.PHONY: demo check types suite format test path lock look lists sbom release
 
 demo: .venv/ready          ## install, then run the whole road on made-up studies
 	triage demo
@@ -10,8 +10,13 @@ demo: .venv/ready          ## install, then run the whole road on made-up studie
 check: .venv/ready         ## what every commit must pass
 	ruff format --check .
 	ruff check .
-	mypy
 	lint-imports
+	$(MAKE) --no-print-directory --jobs=2 types suite
+
+types: .venv/ready
+	mypy
+
+suite: .venv/ready
 	python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 test: .venv/ready          ## everything that starts no server
@@ -45,9 +50,10 @@ release: .venv/ready       ## of the last commit, built twice, signed: make rele
 look: .venv/ready          ## sizes worth a second thought
 	python tests/house/look.py
 
+# Not compiled: of thousands of files a tenth is ever imported, and those are compiled then.
 .venv/ready: pyproject.toml requirements.lock
 	python3 -m venv .venv
-	pip install --quiet torch==2.13.0
-	pip install --quiet --require-hashes -r requirements.lock
+	pip install --quiet --no-compile torch==2.13.0
+	pip install --quiet --no-compile --require-hashes -r requirements.lock
 	pip install --quiet --no-deps --editable .
 	touch $@

@@ -16,6 +16,7 @@ from db.tables import DecisionRow, DetectionRow, OutboxRow
 from tests import servers
 from tests.builders import dx
 from tests.path.site import Site, site
+from tests.path.test_road import Road
 
 pytestmark = [pytest.mark.path, pytest.mark.slow, pytest.mark.timeout(600)]
 STUDIES = 12
@@ -48,8 +49,9 @@ def sr_counts(pacs: servers.Orthanc) -> dict[str, int]:
     return counts
 
 
-def check_invariants(running: Site, pacs: servers.Orthanc, sent: dict[str, list[Path]]) -> None:
+def check_invariants(road: Road, sent: dict[str, list[Path]]) -> None:
     """Everything acknowledged is there, at rest, decided once, reported once, audited."""
+    running, pacs = road.site, road.pacs
     studies = running.studies()
     assert set(sent) <= set(studies)
     kept = {row.sop_instance_uid for row in running.instances()}
@@ -72,26 +74,23 @@ def check_invariants(running: Site, pacs: servers.Orthanc, sent: dict[str, list[
     assert unsealed_is_fine.first_bad_seq is None
 
 
-@pytest.fixture
-def pacs(tmp_path: Path) -> Iterator[servers.Orthanc]:
-    with servers.orthanc(tmp_path / "orthanc") as running:
-        yield running
-
-
-@pytest.fixture(params=["embedded", "servers"])
-def running(
-    request: pytest.FixtureRequest, tmp_path: Path, pacs: servers.Orthanc
-) -> Iterator[Site]:
-    if request.param == "embedded":
-        with site(tmp_path, pacs, completeness=NOT_DUE) as one:
-            yield one
-        return
-    with servers.redis(tmp_path / "redis") as broker, servers.postgres() as postgres:
-        database = postgres.new_database("chaos")
-        with site(
-            tmp_path, pacs, completeness=NOT_DUE, database_url=database, broker_url=broker.url
-        ) as one:
-            yield one
+@pytest.fixture(scope="module", params=["embedded", "servers"])
+def road(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Road]:
+    """One site for both days of chaos: what the first one left must come through the second."""
+    folder = tmp_path_factory.mktemp(request.param)
+    with servers.orthanc(folder / "orthanc") as pacs:
+        if request.param == "embedded":
+            with site(folder, pacs, completeness=NOT_DUE) as running:
+                yield Road(running, pacs)
+            return
+        with servers.redis(folder / "redis") as broker, servers.postgres() as postgres:
+            database = postgres.new_database("chaos")
+            with site(
+                folder, pacs, completeness=NOT_DUE, database_url=database, broker_url=broker.url
+            ) as running:
+                yield Road(running, pacs)
 
 
 def flush(running: Site) -> None:
@@ -107,8 +106,9 @@ def flush(running: Site) -> None:
 
 
 def test_killed_workers_and_an_emptied_broker_lose_nothing_and_repeat_nothing(
-    running: Site, pacs: servers.Orthanc, tmp_path: Path
+    road: Road, tmp_path: Path
 ) -> None:
+    running, before = road.site, len(road.site.studies())
     sent = write(tmp_path / "studies", "chaos", STUDIES)
     running.send(*(path for paths in sent.values() for path in paths))
     names = ["queues gpu", "queues cpu", "queues out", "triage ingest", "workers dispatch"]
@@ -116,13 +116,14 @@ def test_killed_workers_and_an_emptied_broker_lose_nothing_and_repeat_nothing(
         time.sleep(0.5)
         running.kill(victim)
         flush(running)
-    running.settle(STUDIES, limit_s=200)
-    check_invariants(running, pacs, sent)
+    running.settle(before + STUDIES, limit_s=200)
+    check_invariants(road, sent)
 
 
 def test_a_listener_killed_in_mid_association_keeps_what_it_acknowledged(
-    running: Site, pacs: servers.Orthanc, tmp_path: Path
+    road: Road, tmp_path: Path
 ) -> None:
+    running, before = road.site, len(road.site.studies())
     sent = write(tmp_path / "studies", "listener", 3, instances=40)
     files = [path for paths in sent.values() for path in paths]
     ledger = tmp_path / "ledger.log"
@@ -147,8 +148,8 @@ def test_a_listener_killed_in_mid_association_keeps_what_it_acknowledged(
     kept = {row.sop_instance_uid for row in running.instances()}
     assert {str(pydicom.dcmread(path).SOPInstanceUID) for path in acknowledged} <= kept
     running.send(*files)  # the PACS sends again what was not acknowledged
-    running.settle(len(sent), limit_s=200)
-    check_invariants(running, pacs, sent)
+    running.settle(before + len(sent), limit_s=200)
+    check_invariants(road, sent)
 
 
 def _until_it_listens(running: Site) -> None:
