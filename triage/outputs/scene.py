@@ -4,6 +4,8 @@ import hashlib
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -155,14 +157,22 @@ def overlay(shown: Scene, context: ReportContext) -> Overlay:
         raise Broken(code="internal", detail="The anomaly map is of other images")
     chosen = _chosen(found, shown, by_uid, context.reporting.map_frames)
     images = [by_uid[found.frames[index][0]] for index in chosen]
-    values = np.stack(
-        [
-            found.on_source(index, int(image.Rows), int(image.Columns))
-            for index, image in zip(chosen, images, strict=True)
-        ]
-    )
+    sizes = ((int(image.Rows), int(image.Columns)) for image in images)
+    wanted = tuple(zip(chosen, sizes, strict=True))
+    values = _laid(context.results, shown.detection.map_sha256, wanted)
     distinct = tuple({str(image.SOPInstanceUID): image for image in images}.values())
     return Overlay(values, distinct, tuple(found.frames[index][1] for index in chosen))
+
+
+@lru_cache(maxsize=1)
+def _laid(
+    results: Path, sha256: str, wanted: tuple[tuple[int, tuple[int, int]], ...]
+) -> npt.NDArray[np.float32]:
+    """Lay frames of a map once for all the objects that are made of it one after the other."""
+    found = maps.read(results, sha256)
+    values = np.stack([found.on_source(index, *size) for index, size in wanted])
+    values.flags.writeable = False
+    return values
 
 
 def _chosen(

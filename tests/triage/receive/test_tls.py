@@ -268,7 +268,8 @@ class TestRefusing:
         of.load_verify_locations(str(keys.file("ca.pem")))
         listener = start(tls=keys.port())
         _is_turned_away(listener, of)
-        assert any(code.startswith("certificate refused: ") for code in codes(listener))
+        said = "certificate refused: "
+        assert soon(lambda: any(code.startswith(said) for code in codes(listener)))
 
     def test_a_known_title_with_another_certificate_or_none(self, start: Start, keys: Keys) -> None:
         peers = [{"ae_title": "PEER", "certificates": [keys.digest("client.pem")]}]
