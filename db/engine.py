@@ -15,7 +15,6 @@ from sqlalchemy.orm import Session, sessionmaker
 BUSY_TIMEOUT_S = 10
 IDLE_TIMEOUT_S = 60
 """A transaction left open this long ends: a frozen process holds no lock for ever."""
-SQLITE_NOW = text("SELECT strftime('%Y-%m-%d %H:%M:%f','now')")
 POSTGRESQL_NOW = text("SELECT clock_timestamp()")
 READ_ONLY = {"triage_read_only": True, "postgresql_readonly": True}
 RAISED_BY_TRIGGER = "23000"
@@ -82,10 +81,13 @@ def is_transient(error: DBAPIError) -> bool:
 
 
 def now(session: Session) -> datetime:
-    """Give the database's own clock: leases never trust a worker's."""
+    """Give the database's own clock: leases never trust a worker's.
+
+    SQLite has none but this machine's, and tells it in milliseconds.
+    """
     if session.get_bind().dialect.name == "sqlite":
-        stamp: str = session.execute(SQLITE_NOW).scalar_one()
-        return datetime.fromisoformat(stamp).replace(tzinfo=UTC)
+        here = datetime.now(UTC)
+        return here.replace(microsecond=here.microsecond // 1000 * 1000)
     moment: datetime = session.execute(POSTGRESQL_NOW).scalar_one()
     return moment.astimezone(UTC)
 
@@ -109,8 +111,10 @@ def _teach_sqlite(engine: Engine) -> None:
     @event.listens_for(engine, "begin")
     def _on_begin(connection: Any) -> None:  # noqa: ANN401
         read_only = connection.get_execution_options().get("triage_read_only", False)
-        raw = connection.connection.dbapi_connection
-        raw.execute("PRAGMA query_only=ON" if read_only else "PRAGMA query_only=OFF")
+        raw, known = connection.connection.dbapi_connection, connection.info
+        if known.get("read_only") is not read_only:
+            raw.execute("PRAGMA query_only=ON" if read_only else "PRAGMA query_only=OFF")
+            known["read_only"] = read_only
         # A deferred BEGIN that later writes fails at once with "database is locked".
         connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")
 

@@ -28,6 +28,20 @@ TO_SEND: Final = OutboxRow.state == QUEUED
 TO_COMMIT: Final = OutboxRow.state == SENT
 
 
+def _is_withheld() -> ColumnElement[bool]:
+    """Mean what waited to be sent when its study was held; what is written later takes it back."""
+    held = aliased(StudyRow)
+    return (OutboxRow.state == QUEUED) & exists().where(
+        held.id == OutboxRow.study_id,
+        held.state == StudyState.HELD,
+        held.settled_at >= OutboxRow.built_at,
+    )
+
+
+MAY_LEAVE: Final = ~_is_withheld()
+"""Made once: every lane asks several times a second."""
+
+
 def to(destination: str) -> ColumnElement[bool]:
     """Mean the rows of one destination."""
     return OutboxRow.destination == destination
@@ -130,14 +144,4 @@ def abandon(session: Session, owners: Collection[str]) -> int:
 
 def _free(whose: ColumnElement[bool], at: datetime) -> tuple[ColumnElement[bool], ...]:
     unleased = or_(OutboxRow.leased_until.is_(None), OutboxRow.leased_until <= at)
-    return whose, OutboxRow.due_at <= at, unleased, ~_is_withheld()
-
-
-def _is_withheld() -> ColumnElement[bool]:
-    """Mean what waited to be sent when its study was held; what is written later takes it back."""
-    held = aliased(StudyRow)
-    return (OutboxRow.state == QUEUED) & exists().where(
-        held.id == OutboxRow.study_id,
-        held.state == StudyState.HELD,
-        held.settled_at >= OutboxRow.built_at,
-    )
+    return whose, OutboxRow.due_at <= at, unleased, MAY_LEAVE

@@ -97,7 +97,13 @@ def test_a_result_is_written_whole_or_not_at_all(database: Database, moment: str
         audited += 1
         assert written(database, held.study_id) == ALL
         assert count(database, AuditRow) == audited
-    assert number > 9, "the sweep met too few statements"
+    held = builders.claimed(database, builders.new_study(database))
+    with failing(database, moment, 0) as said:
+        builders.finish(database, held)
+    assert number == len(said) + 1, "a statement of the work was never made to fail"
+    for table in (*RESULTS, TransitionRow, AuditRow):
+        assert any(one.startswith(f"INSERT INTO {table.__tablename__} ") for one in said), said
+    assert any(one.startswith("UPDATE study ") for one in said), said
 
 
 @pytest.mark.parametrize("moment", MOMENTS)
