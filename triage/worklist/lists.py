@@ -71,8 +71,9 @@ class Remembered:
 def studies(request: Request, wanted: Wanted) -> Response:
     """Show a list, audited as a query."""
     with context.of(request).database.reading() as session:
-        values = _list(session, request, wanted) | _around(session, request)
-    noted = context.note(request, _query(request, wanted, len(values["rows"])))
+        values = _list(session, request, wanted)
+        noted = context.note(request, _query(request, wanted, len(values["rows"])))
+        values |= _around(session, request)
     answer = context.page(request, "studies.html", values, noted=noted)
     _noticed(request).keep(context.viewer(request).name, wanted.query)
     return answer
