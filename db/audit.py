@@ -11,12 +11,12 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import Any, Final, cast
 
-from sqlalchemy import ColumnElement, Table, exists, func, insert, select
+from sqlalchemy import ColumnElement, Connection, Table, exists, func, insert, select
 from sqlalchemy.orm import Session
 
 from db import chain
 from db.chain import GENESIS
-from db.engine import now
+from db.engine import dialect, now
 from db.once import AuditOnceRow
 from db.retired import NOTHING, Retired
 from db.tables import AuditRow, AuditSealRow
@@ -75,8 +75,12 @@ ROW_NOW: Final = ROW.values(at=func.clock_timestamp())
 """The same by a server's clock, without asking it first."""
 
 
-def record(session: Session, entry: Entry) -> None:
-    """Write one audit row in the caller's transaction: no effect without its row."""
+def record(session: Session | Connection, entry: Entry) -> None:
+    """Write one audit row in the caller's transaction: no effect without its row.
+
+    Raises:
+        TypeError: a row with a UID of its own is to be written without a session.
+    """
     row: dict[str, Any] = {
         "event_id": entry.event, "event_type": entry.kind, "action": entry.action,
         "outcome": entry.outcome, "actor": entry.actor, "actor_role": entry.actor_role,
@@ -86,9 +90,12 @@ def record(session: Session, entry: Entry) -> None:
         "event_uid": entry.event_uid,
     }  # fmt: skip
     if entry.event_uid is not None:
+        if isinstance(session, Connection):
+            msg = "a row with a UID of its own is written by a session"
+            raise TypeError(msg)
         once = AuditOnceRow(event_uid=entry.event_uid)
         session.add_all((once, AuditRow(at=now(session), **row)))
-    elif session.get_bind().dialect.name == "postgresql":
+    elif dialect(session) == "postgresql":
         session.execute(ROW_NOW, row)
     else:
         session.execute(ROW, {"at": now(session), **row})

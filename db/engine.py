@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Engine, create_engine, event, text
+from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.engine import ExceptionContext, make_url
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.orm import Session, sessionmaker
@@ -80,12 +80,17 @@ def is_transient(error: DBAPIError) -> bool:
     return str(sqlstate).startswith(TRANSIENT_SQLSTATES)
 
 
-def now(session: Session) -> datetime:
+def dialect(on: Session | Connection) -> str:
+    """Give the kind of database: "sqlite" or "postgresql"."""
+    return (on if isinstance(on, Connection) else on.get_bind()).dialect.name
+
+
+def now(session: Session | Connection) -> datetime:
     """Give the database's own clock: leases never trust a worker's.
 
     SQLite has none but this machine's, and tells it in milliseconds.
     """
-    if session.get_bind().dialect.name == "sqlite":
+    if dialect(session) == "sqlite":
         here = datetime.now(UTC)
         return here.replace(microsecond=here.microsecond // 1000 * 1000)
     moment: datetime = session.execute(POSTGRESQL_NOW).scalar_one()

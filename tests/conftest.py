@@ -106,13 +106,27 @@ def sqlite_copy(migrated: Path, folder: Path) -> str:
     return f"sqlite:///{path}"
 
 
+HOLDS = " UNION ALL ".join(
+    f"SELECT '{table.name}' WHERE EXISTS (SELECT FROM {table.name})"
+    for table in StudyRow.metadata.sorted_tables
+)
+BEGIN_AGAIN = """
+SELECT setval(format('%I.%I', schemaname, sequencename)::regclass, start_value, false)
+FROM pg_sequences WHERE last_value IS NOT NULL
+"""
+
+
 def postgres_emptied(server: servers.Postgres) -> str:
-    """Give the migrated database without a row: a copy for each test would write gigabytes."""
-    tables = ", ".join(table.name for table in StudyRow.metadata.sorted_tables)
+    """Give the migrated database without a row: a copy for each test would write gigabytes.
+
+    Only tables that hold something are touched: to truncate all of them takes 0.16 s.
+    """
     with psycopg.connect(dsn(server, MIGRATED), autocommit=True) as connection:
         connection.execute("SET session_replication_role = replica")  # past the triggers
         connection.execute("SET lock_timeout = '10s'")
-        connection.execute(f"TRUNCATE {tables} RESTART IDENTITY".encode())
+        for (name,) in connection.execute(HOLDS.encode()).fetchall():
+            connection.execute(f"DELETE FROM {name}".encode())
+        connection.execute(BEGIN_AGAIN)
     return server.url(MIGRATED)
 
 

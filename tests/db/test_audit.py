@@ -31,6 +31,24 @@ def write(database: Database, count: int = 1) -> None:
             record(session, entry(detail={"number": number}))
 
 
+def test_a_row_by_a_bare_connection_is_the_row_of_a_session(database: Database) -> None:
+    write(database)
+    with database.engine.begin() as connection:
+        record(connection, entry(detail={"number": 0}))
+    with database.reading() as session:
+        one, other = session.scalars(select(AuditRow).order_by(AuditRow.id)).all()
+    columns = [column.name for column in AuditRow.__table__.columns]
+    unlike = [name for name in columns if getattr(one, name) != getattr(other, name)]
+    assert set(unlike) <= {"id", "at"}
+    assert timedelta() <= other.at - one.at < timedelta(minutes=1)
+    assert seal_all(database) == 2
+    with (
+        pytest.raises(TypeError, match="by a session"),
+        database.engine.begin() as connection,
+    ):
+        record(connection, entry(event_uid="1"))
+
+
 def seal_all(database: Database, limit: int = 1000) -> int:
     total = 0
     while True:
