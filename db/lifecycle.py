@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
-from sqlalchemy import CursorResult, Update, or_, select, update
+from sqlalchemy import CursorResult, Update, bindparam, or_, select, update
 from sqlalchemy.orm import Session
 
 from db.engine import now
@@ -22,6 +22,21 @@ REOPENS: Final = frozenset(old for old, new in ARROWS if new == StudyState.RECEI
     StudyState.HELD
 }
 """States a late instance reopens."""
+
+
+WAITING: Final = (
+    select(StudyRow.id, StudyRow.state, StudyRow.priority, StudyRow.due_at)
+    .where(StudyRow.state.in_(bindparam("states", expanding=True)))
+    .where(StudyRow.due_at <= bindparam("at"))
+    .where(or_(StudyRow.leased_until.is_(None), StudyRow.leased_until <= bindparam("at")))
+    .where(StudyRow.attempts < bindparam("max_attempts"))
+    .order_by(StudyRow.priority.desc(), StudyRow.due_at)
+    .limit(bindparam("most"))
+)
+"""Made once: every worker asks several times a second."""
+URGENT: Final = WAITING.add_columns(UrgencyRow.head_start_s).join(
+    UrgencyRow, UrgencyRow.study_id == StudyRow.id
+)
 
 
 class StaleStudyError(Exception):
@@ -75,21 +90,14 @@ def due(
     An urgent study has a head start over the others and no more: one that has waited for longer
     than that goes before it.
     """
-    at = now(session)
-    waiting = (
-        select(StudyRow.id, StudyRow.state, StudyRow.priority, StudyRow.due_at)
-        .where(StudyRow.state.in_(states), StudyRow.due_at <= at)
-        .where(or_(StudyRow.leased_until.is_(None), StudyRow.leased_until <= at))
-        .where(StudyRow.attempts < max_attempts)
-        .order_by(StudyRow.priority.desc(), StudyRow.due_at)
-        .limit(limit)
-    )
-    found = {row.id: row for row in session.execute(waiting)}
-    urgent = waiting.add_columns(UrgencyRow.head_start_s).join(
-        UrgencyRow, UrgencyRow.study_id == StudyRow.id
-    )
+    given = {
+        "states": list(states), "at": now(session), "max_attempts": max_attempts, "most": limit,
+    }  # fmt: skip
+    found = {row.id: row for row in session.execute(WAITING, given)}
+    if not found:
+        return []
     starts: dict[int, int] = {}
-    for row in session.execute(urgent):
+    for row in session.execute(URGENT, given):
         found[row.id], starts[row.id] = row, row.head_start_s
     first = sorted(
         found.values(),

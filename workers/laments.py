@@ -26,6 +26,9 @@ class Laments:
         """Report one failure; False when none waits."""
         if not self._bench.reports_failed or not self._settings.site.destinations:
             return False
+        with self._database.reading() as session:
+            if not failures.is_due(session):
+                return False
         with self._database.begin() as session:
             found = failures.begin_report(session, owner())
         if found is None:

@@ -15,6 +15,11 @@ from triage.record.rows import ABOUT_REPORTS, outbox_row
 BEGUN: Final = "report.of-failure"
 
 
+def is_due(session: Session) -> bool:
+    """Tell whether a failed study may be without a report; cheaper than trying, and no lock."""
+    return session.scalar(ANY_UNREPORTED) is not None
+
+
 def begin_report(session: Session, actor: str) -> tuple[int, Reason] | None:
     """Give a failed study without a report and the reason, and write down that it is begun.
 
@@ -79,3 +84,6 @@ def _unreported() -> Select[StudyRow]:
         .exists()
     )
     return _unsent().where(~begun)
+
+
+ANY_UNREPORTED: Final = _unreported().with_only_columns(StudyRow.id).limit(1)
