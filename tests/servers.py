@@ -6,6 +6,7 @@ is not installed.
 
 import json
 import os
+import random
 import shutil
 import signal
 import socket
@@ -15,7 +16,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,9 @@ from typing import Any
 import pytest
 
 START_S = 30.0
+PORTS = range(20_000, 32_000)
+DICE = random.SystemRandom()
+"""Never seeded: processes of one run must not draw the same ports."""
 
 
 @dataclass(frozen=True)
@@ -106,11 +110,12 @@ class Postgres:
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    assert isinstance(port, int)
-    return port
+    """Give a port that nobody listens at, below those that the kernel hands to whoever calls."""
+    while True:
+        port = DICE.choice(PORTS)
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def binary(name: str, *folders: str) -> str:

@@ -29,9 +29,9 @@ def imported(words: list[str], port: int, log: Path) -> set[str]:
 def test_a_door_to_the_network_holds_no_more_than_it_needs(
     tmp_path: Path, words: str, section: str, without: set[str]
 ) -> None:
+    triage("db", "upgrade", "--state", tmp_path)
     port = free_port()
     write_site(tmp_path, **{section: {"port": port}})
-    triage("db", "upgrade", "--state", tmp_path)
     names = imported([words, "--state", str(tmp_path)], port, tmp_path / "log")
     assert "pydantic" in names  # the list of imports was really read
     assert names & without == set()
