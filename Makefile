@@ -13,10 +13,10 @@ check: .venv/ready         ## what every commit must pass
 	lint-imports
 	$(MAKE) --no-print-directory --jobs=2 types suite
 
-types: .venv/ready
+types: .venv/ready         ## mypy; beside the tests, for it has one core's work
 	mypy
 
-suite: .venv/ready
+suite: .venv/ready         ## every test
 	python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 test: .venv/ready          ## everything that starts no server

@@ -25,7 +25,7 @@ TRANSIENT_SQLSTATES = ("08", "40", "53", "57P", "55P03", "25P03")
 
 @dataclass(frozen=True, slots=True)
 class Database:
-    """An engine and the two kinds of transaction."""
+    """An engine and the kinds of transaction."""
 
     engine: Engine
     _writers: sessionmaker[Session]
@@ -36,6 +36,12 @@ class Database:
         """Open a transaction that may write; commits at the end, rolls back on any error."""
         with self._writers.begin() as session:
             yield session
+
+    @contextmanager
+    def writing(self) -> Iterator[Connection]:
+        """Open the same without a unit of work, which takes twice as long for a single row."""
+        with self.engine.begin() as connection:
+            yield connection
 
     @contextmanager
     def reading(self) -> Iterator[Session]:

@@ -23,6 +23,14 @@ LONGEST = (
     "test_road.py", "test_chaos.py", "test_demo.py", "test_order.py", "test_crashes.py",
     "test_every_page.py", "test_canaries.py", "test_simulate.py",
 )  # fmt: skip
+HOLDS = " UNION ALL ".join(
+    f"SELECT '{table.name}' WHERE EXISTS (SELECT FROM {table.name})"
+    for table in StudyRow.metadata.sorted_tables
+)
+BEGIN_AGAIN = """
+SELECT setval(format('%I.%I', schemaname, sequencename)::regclass, start_value, false)
+FROM pg_sequences WHERE last_value IS NOT NULL
+"""
 
 
 @pytest.hookimpl(trylast=True)
@@ -104,16 +112,6 @@ def opened(url: str) -> Iterator[Database]:
 def sqlite_copy(migrated: Path, folder: Path) -> str:
     path = shutil.copy(migrated, folder / "rows.sqlite")
     return f"sqlite:///{path}"
-
-
-HOLDS = " UNION ALL ".join(
-    f"SELECT '{table.name}' WHERE EXISTS (SELECT FROM {table.name})"
-    for table in StudyRow.metadata.sorted_tables
-)
-BEGIN_AGAIN = """
-SELECT setval(format('%I.%I', schemaname, sequencename)::regclass, start_value, false)
-FROM pg_sequences WHERE last_value IS NOT NULL
-"""
 
 
 def postgres_emptied(server: servers.Postgres) -> str:

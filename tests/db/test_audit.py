@@ -33,7 +33,7 @@ def write(database: Database, count: int = 1) -> None:
 
 def test_a_row_by_a_bare_connection_is_the_row_of_a_session(database: Database) -> None:
     write(database)
-    with database.engine.begin() as connection:
+    with database.writing() as connection:
         record(connection, entry(detail={"number": 0}))
     with database.reading() as session:
         one, other = session.scalars(select(AuditRow).order_by(AuditRow.id)).all()
@@ -44,7 +44,7 @@ def test_a_row_by_a_bare_connection_is_the_row_of_a_session(database: Database) 
     assert seal_all(database) == 2
     with (
         pytest.raises(TypeError, match="by a session"),
-        database.engine.begin() as connection,
+        database.writing() as connection,
     ):
         record(connection, entry(event_uid="1"))
 

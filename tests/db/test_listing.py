@@ -268,9 +268,13 @@ class TestTheListsOfFew:
     """Those that are read by their members."""
 
     def test_overdue_studies_have_their_neighbours(self, tables: Database, order: Order) -> None:
-        fill(tables, self.some(40, state=StudyState.READY) + self.some(5, state=StudyState.HELD))
+        at_rest = self.some(5, state=StudyState.HELD)
+        added = fill(tables, self.some(40, state=StudyState.READY) + at_rest)
         worklist = Worklist(Listing.OVERDUE, order, CLOCK)
-        assert_neighbours(tables, worklist, len(read(tables, worklist, 50)))
+        overdue = expected(added, worklist)
+        assert 20 < len(overdue) < 41
+        assert numbers(read(tables, worklist, 50)) == numbers(overdue)
+        assert_neighbours(tables, worklist, len(overdue))
 
     def test_mine_are_those_i_claimed_and_nobody_elses(
         self, tables: Database, order: Order

@@ -76,12 +76,20 @@ images = sum(len(one.images) for one in study.series)
 print(json.dumps({"images": images, "shape": shape, "map": sha256}))
 """
 PURGE = """
-import json, os, sys
+import contextlib, io, json, os, sys
 from typer.testing import CliRunner
+from db.engine import connect
+from triage import log, settings
 from triage.__main__ import app
+from workers import nightly
 os.environ["TRIAGE__DATABASE__URL"] = sys.argv[1]
 done = CliRunner().invoke(app, ["purge"])
-print(json.dumps([done.exit_code, done.output or repr(done.exception)]))
+os.environ["TRIAGE__SHARING__READERS"] = ""  # so that nobody else deletes
+with contextlib.redirect_stderr(io.StringIO()) as logged:
+    log.configure("nightly", as_json=True)
+    nightly.work(connect(sys.argv[1]), settings.load())
+said = [done.exit_code, done.output or repr(done.exception)]
+print(json.dumps([said, logged.getvalue()]))
 """
 PICTURE = """
 import json, sys
@@ -188,13 +196,19 @@ def analysed(house: House) -> dict[str, Any]:
     return found
 
 
-def _receive(house: House) -> None:
-    rows = house.root / "rows"
-    rows.mkdir()
-    url = f"sqlite:///{rows / 'rows.sqlite'}"
+def _rows(house: House, user: str) -> str:
+    """Make a database that belongs to a user; gives its URL."""
+    folder = house.root / f"rows-of-{user}"
+    folder.mkdir()
+    url = f"sqlite:///{folder / 'rows.sqlite'}"
     schema.upgrade(url)
-    for path in (rows, *rows.iterdir()):
-        os.chown(path, house.ids["triage-receive"], house.group)
+    for path in (folder, *folder.iterdir()):
+        os.chown(path, house.ids[user], house.group)
+    return url
+
+
+def _receive(house: House) -> None:
+    url = _rows(house, "triage-receive")
     listener, ingestor = house.start(LISTEN, LISTENER), house.start(INGEST, INGESTOR, url)
     try:
         assert listener.stdout is not None
@@ -315,19 +329,14 @@ def test_the_web_shows_its_picture_and_a_workers_map_and_cannot_change_it(
     _cannot_change(house, WEB, kept)
 
 
-def test_purge_by_a_user_who_may_not_delete_says_whose_work_it_is(
-    house: House,
-) -> None:
-    rows = house.root / "rows-of-dispatch"
-    rows.mkdir()
-    url = f"sqlite:///{rows / 'rows.sqlite'}"
-    schema.upgrade(url)
-    for path in (rows, *rows.iterdir()):
-        os.chown(path, house.ids["triage-dispatch"], house.group)
-    code, said = cast("tuple[int, str]", house.run(DISPATCH, PURGE, url))
+def test_who_may_not_delete_says_whose_work_it_is(house: House) -> None:
+    found = house.run(DISPATCH, PURGE, _rows(house, "triage-dispatch"))
+    (code, said), logged = cast("tuple[tuple[int, str], str]", found)
     assert code == 1, said
     assert "run `triage purge` as its user" in said
     assert "were deleted" not in said
+    assert "nightly.not-purged" in logged
+    assert "nightly.reconciled" in logged  # the rest of the night's work goes on
 
 
 def _cannot_change(house: House, unit: str, kept: Path) -> None:

@@ -21,7 +21,7 @@ from sqlalchemy import func, select
 from db.engine import Database, connect
 from db.states import FINAL
 from db.tables import DecisionRow, InstanceRow, QuarantineRow, StudyRow
-from tests.servers import Orthanc, accepts, binary, end, free_port
+from tests.servers import Orthanc, accepts, binary, end, free_port, orthanc, postgres, redis
 
 START_S = 90.0
 DCMTK = "/usr/bin"
@@ -193,6 +193,31 @@ def site(
             database.dispose()
         end(process)
         shutil.rmtree(state / "spool", ignore_errors=True)
+
+
+@dataclass(frozen=True)
+class Road:
+    """A pipeline, and the PACS that its reports go to."""
+
+    site: Site
+    pacs: Orthanc
+
+
+@contextmanager
+def road(kind: str, folder: Path, **sections: object) -> Iterator[Road]:
+    """Run a site: "embedded", with SQLite and local workers, or with "servers".
+
+    Those are PostgreSQL, Redis and Celery.
+    """
+    with orthanc(folder / "orthanc") as pacs:
+        if kind == "embedded":
+            with site(folder, pacs, **sections) as running:  # type: ignore[arg-type]
+                yield Road(running, pacs)
+            return
+        with redis(folder / "redis") as broker, postgres() as server:
+            urls = {"database_url": server.new_database("road"), "broker_url": broker.url}
+            with site(folder, pacs, **urls, **sections) as running:  # type: ignore[arg-type]
+                yield Road(running, pacs)
 
 
 def _destination(pacs: Orthanc) -> dict[str, Any]:

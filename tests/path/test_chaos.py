@@ -15,8 +15,7 @@ from db.states import FINAL
 from db.tables import DecisionRow, DetectionRow, OutboxRow
 from tests import servers
 from tests.builders import dx
-from tests.path.site import Site, site
-from tests.path.test_road import Road
+from tests.path.site import Road, Site, road
 
 pytestmark = [pytest.mark.path, pytest.mark.slow, pytest.mark.timeout(600)]
 STUDIES = 12
@@ -74,23 +73,14 @@ def check_invariants(road: Road, sent: dict[str, list[Path]]) -> None:
     assert unsealed_is_fine.first_bad_seq is None
 
 
-@pytest.fixture(scope="module", params=["embedded", "servers"])
-def road(
+@pytest.fixture(scope="module", params=["embedded", "servers"], name="road")
+def _road(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Road]:
     """One site for both days of chaos: what the first one left must come through the second."""
     folder = tmp_path_factory.mktemp(request.param)
-    with servers.orthanc(folder / "orthanc") as pacs:
-        if request.param == "embedded":
-            with site(folder, pacs, completeness=NOT_DUE) as running:
-                yield Road(running, pacs)
-            return
-        with servers.redis(folder / "redis") as broker, servers.postgres() as postgres:
-            database = postgres.new_database("chaos")
-            with site(
-                folder, pacs, completeness=NOT_DUE, database_url=database, broker_url=broker.url
-            ) as running:
-                yield Road(running, pacs)
+    with road(request.param, folder, completeness=NOT_DUE) as running:
+        yield running
 
 
 def flush(running: Site) -> None:

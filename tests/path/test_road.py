@@ -3,7 +3,6 @@
 import csv
 import subprocess
 from collections.abc import Iterator
-from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 
@@ -14,34 +13,19 @@ from highdicom.sr import srread
 from db.states import FINAL
 from tests import servers
 from tests.builders import dx
-from tests.path.site import DATA, DCMTK, Site, site
+from tests.path.site import DATA, DCMTK, Road, road
 from triage.commands import demo_studies
 
 pytestmark = [pytest.mark.path, pytest.mark.slow, pytest.mark.timeout(600)]
 ANALYSED = ("prioritised", "not prioritised")
 
 
-@dataclass(frozen=True)
-class Road:
-    site: Site
-    pacs: servers.Orthanc
-
-
-@pytest.fixture(scope="module", params=["embedded", "servers"])
-def road(
+@pytest.fixture(scope="module", params=["embedded", "servers"], name="road")
+def _road(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Road]:
-    """SQLite and local workers; or PostgreSQL, Redis and Celery."""
-    folder = tmp_path_factory.mktemp(request.param)
-    with servers.orthanc(folder / "orthanc") as pacs:
-        if request.param == "embedded":
-            with site(folder, pacs) as running:
-                yield Road(running, pacs)
-            return
-        with servers.redis(folder / "redis") as broker, servers.postgres() as postgres:
-            database = postgres.new_database("road")
-            with site(folder, pacs, database_url=database, broker_url=broker.url) as running:
-                yield Road(running, pacs)
+    with road(request.param, tmp_path_factory.mktemp(request.param)) as running:
+        yield running
 
 
 def reports(pacs: servers.Orthanc) -> dict[str, list[bytes]]:

@@ -4,8 +4,6 @@ import hashlib
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -20,6 +18,9 @@ from triage.outputs.source import Source, header_of, read
 from triage.outputs.tidy import quiet
 from triage.study import Series
 
+Floats = npt.NDArray[np.float32]
+Laying = tuple[str, tuple[tuple[int, tuple[int, int]], ...]]
+"""SHA-256 of a map, and which of its frames are laid on how many rows and columns."""
 _KEPT: Final = (
     "SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "Modality", "NumberOfFrames",
     "SamplesPerPixel", "PhotometricInterpretation", "FrameOfReferenceUID", "PatientOrientation",
@@ -35,6 +36,8 @@ _KEPT: Final = (
 _COARSE: Final = 8
 _latest: Final[list[tuple[Assessment, "Scene"]]] = []
 """The study at hand: several kinds, built and checked, need the same headers."""
+_laid: Final[list[tuple[Laying, Floats]]] = []
+"""Its map, laid on its images."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +94,7 @@ def scene(assessment: Assessment) -> Scene:
 def forget() -> None:
     """Drop the study at hand, so that its files are read again."""
     _latest.clear()
+    _laid.clear()
 
 
 def _placed(image: Dataset, assessment: Assessment) -> Dataset:
@@ -159,19 +163,18 @@ def overlay(shown: Scene, context: ReportContext) -> Overlay:
     images = [by_uid[found.frames[index][0]] for index in chosen]
     sizes = ((int(image.Rows), int(image.Columns)) for image in images)
     wanted = tuple(zip(chosen, sizes, strict=True))
-    values = _laid(context.results, shown.detection.map_sha256, wanted)
+    values = _lay(found, (shown.detection.map_sha256, wanted))
     distinct = tuple({str(image.SOPInstanceUID): image for image in images}.values())
     return Overlay(values, distinct, tuple(found.frames[index][1] for index in chosen))
 
 
-@lru_cache(maxsize=1)
-def _laid(
-    results: Path, sha256: str, wanted: tuple[tuple[int, tuple[int, int]], ...]
-) -> npt.NDArray[np.float32]:
-    """Lay frames of a map once for all the objects that are made of it one after the other."""
-    found = maps.read(results, sha256)
-    values = np.stack([found.on_source(index, *size) for index, size in wanted])
+def _lay(found: maps.AnomalyMap, which: Laying) -> Floats:
+    for known, ready in _laid:
+        if known == which:
+            return ready
+    values = np.stack([found.on_source(index, *size) for index, size in which[1]])
     values.flags.writeable = False
+    _laid[:] = [(which, values)]
     return values
 
 

@@ -28,7 +28,7 @@ def test_a_file_under_the_build_is_kept_for_ever_and_is_the_same_file(anonymous:
         (f"/static/{SHEET}", 200),
         (f"/static/{'0' * len(BUILD)}/{SHEET}", 404),
         (f"{PLACE}/nothing.css", 404),
-        (f"{PLACE}/../triage.sqlite", 404),
+        (f"{PLACE}/%2e%2e/%2e%2e/app.py", 404),
     ],
 )
 def test_anything_else_is_not_kept(anonymous: Client, place: str, status: int) -> None:
