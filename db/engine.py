@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, text
-from sqlalchemy.engine import ExceptionContext, make_url
+from sqlalchemy.engine import URL, ExceptionContext, make_url
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.orm import Session, sessionmaker
 
@@ -16,7 +16,6 @@ BUSY_TIMEOUT_S = 10
 IDLE_TIMEOUT_S = 60
 """A transaction left open this long ends: a frozen process holds no lock for ever."""
 POSTGRESQL_NOW = text("SELECT clock_timestamp()")
-READ_ONLY = {"triage_read_only": True, "postgresql_readonly": True}
 RAISED_BY_TRIGGER = "23000"
 """By our own triggers only; their words quote no row."""
 TRANSIENT_SQLSTATES = ("08", "40", "53", "57P", "55P03", "25P03")
@@ -25,9 +24,11 @@ TRANSIENT_SQLSTATES = ("08", "40", "53", "57P", "55P03", "25P03")
 
 @dataclass(frozen=True, slots=True)
 class Database:
-    """An engine and the kinds of transaction."""
+    """Engines and the kinds of transaction."""
 
     engine: Engine
+    """For writing; PostgreSQL's readers draw on its connections, too."""
+    readers: Engine
     _writers: sessionmaker[Session]
     _readers: sessionmaker[Session]
 
@@ -52,6 +53,7 @@ class Database:
     def dispose(self) -> None:
         """Close every pooled connection."""
         self.engine.dispose()
+        self.readers.dispose()
 
 
 def connect(url: str) -> Database:
@@ -61,17 +63,16 @@ def connect(url: str) -> Database:
         parsed = parsed.set(drivername="postgresql+psycopg")
     if parsed.get_backend_name() == "sqlite":
         _make_private(parsed.database)
-        engine = create_engine(
-            parsed, hide_parameters=True, connect_args={"timeout": BUSY_TIMEOUT_S}
-        )
-        _teach_sqlite(engine)
+        engine, readers = _sqlite(parsed, read_only=False), _sqlite(parsed, read_only=True)
     else:
         engine = create_engine(parsed, hide_parameters=True, pool_pre_ping=True, pool_size=4)
         _teach_postgresql(engine)
+        readers = engine.execution_options(postgresql_readonly=True)
     return Database(
         engine,
+        readers,
         sessionmaker(engine, expire_on_commit=False),
-        sessionmaker(engine.execution_options(**READ_ONLY), expire_on_commit=False),
+        sessionmaker(readers, expire_on_commit=False),
     )
 
 
@@ -111,23 +112,29 @@ def _make_private(path: str | None) -> None:
     Path(path).touch(mode=0o600)
 
 
-def _teach_sqlite(engine: Engine) -> None:
+def _sqlite(url: URL, *, read_only: bool) -> Engine:
+    """Open a file for one kind of transaction.
+
+    A connection that changes its kind (``PRAGMA query_only``) forgets every statement it has
+    prepared: a page after a write would take a tenth to a fifth longer.
+    """
+    engine = create_engine(url, hide_parameters=True, connect_args={"timeout": BUSY_TIMEOUT_S})
+
     @event.listens_for(engine, "connect")
     def _on_connect(connection: Any, _record: Any) -> None:  # noqa: ANN401 - DBAPI objects
         connection.isolation_level = None  # we emit BEGIN ourselves
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=FULL")
         connection.execute("PRAGMA foreign_keys=ON")
+        if read_only:
+            connection.execute("PRAGMA query_only=ON")
 
     @event.listens_for(engine, "begin")
     def _on_begin(connection: Any) -> None:  # noqa: ANN401
-        read_only = connection.get_execution_options().get("triage_read_only", False)
-        raw, known = connection.connection.dbapi_connection, connection.info
-        if known.get("read_only") is not read_only:
-            raw.execute("PRAGMA query_only=ON" if read_only else "PRAGMA query_only=OFF")
-            known["read_only"] = read_only
         # A deferred BEGIN that later writes fails at once with "database is locked".
         connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")
+
+    return engine
 
 
 def _teach_postgresql(engine: Engine) -> None:

@@ -71,7 +71,6 @@ def tamper(database: Database, *statements: str) -> None:
         assert raw is not None
         connection.rollback()
         if connection.dialect.name == "sqlite":
-            raw.execute("PRAGMA query_only=OFF")
             raw.execute("PRAGMA foreign_keys=OFF")
             for table in GUARDED:
                 for verb in ("update", "delete"):

@@ -158,15 +158,17 @@ class TestSqlite:
         assert found == ["wal", 2, 1, BUSY_TIMEOUT_S * 1000]
 
     def test_writers_begin_immediate_and_readers_do_not(self, sqlite_database: Database) -> None:
+        """And neither asks for more: a pragma would have SQLite prepare every statement anew."""
         said: list[str] = []
-        event.listen(
-            sqlite_database.engine, "before_cursor_execute", lambda *args: said.append(args[2])
-        )
-        with sqlite_database.begin() as session:
-            session.scalar(text("SELECT 1"))
-        with sqlite_database.reading() as session:
-            session.scalar(text("SELECT 2"))
-        assert said == ["BEGIN IMMEDIATE", "SELECT 1", "BEGIN", "SELECT 2"]
+        for engine in (sqlite_database.engine, sqlite_database.readers):
+            engine.dispose()
+            event.listen(engine, "connect", lambda raw, _: raw.set_trace_callback(said.append))
+        for _ in range(2):
+            with sqlite_database.begin() as session:
+                session.scalar(text("SELECT 1"))
+            with sqlite_database.reading() as session:
+                session.scalar(text("SELECT 2"))
+        assert said == ["BEGIN IMMEDIATE", "SELECT 1", "COMMIT", "BEGIN", "SELECT 2", "COMMIT"] * 2
 
     def test_a_writer_waits_for_the_one_before_it(self, sqlite_database: Database) -> None:
         """A deferred BEGIN would fail here at once with "database is locked"."""

@@ -46,11 +46,16 @@ def failing(database: Database, moment: str, number: int) -> Iterator[list[str]]
         if len(met) == number:
             raise Injected
 
-    event.listen(database.engine, moment, count)
+    engines = [database.engine]
+    if database.engine.dialect.name == "sqlite":  # PostgreSQL's readers tell the same listeners
+        engines.append(database.readers)
+    for engine in engines:
+        event.listen(engine, moment, count)
     try:
         yield met
     finally:
-        event.remove(database.engine, moment, count)
+        for engine in engines:
+            event.remove(engine, moment, count)
 
 
 def attempt(database: Database, moment: str, number: int, work: Callable[[], Any]) -> bool:
