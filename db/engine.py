@@ -16,6 +16,7 @@ BUSY_TIMEOUT_S = 10
 IDLE_TIMEOUT_S = 60
 """A transaction left open this long ends: a frozen process holds no lock for ever."""
 POSTGRESQL_NOW = text("SELECT clock_timestamp()")
+ALONE = {"triage_alone": True}
 RAISED_BY_TRIGGER = "23000"
 """By our own triggers only; their words quote no row."""
 TRANSIENT_SQLSTATES = ("08", "40", "53", "57P", "55P03", "25P03")
@@ -29,6 +30,7 @@ class Database:
     engine: Engine
     """For writing; PostgreSQL's readers draw on its connections, too."""
     readers: Engine
+    _alone: Engine
     _writers: sessionmaker[Session]
     _readers: sessionmaker[Session]
 
@@ -39,9 +41,12 @@ class Database:
             yield session
 
     @contextmanager
-    def writing(self) -> Iterator[Connection]:
-        """Open the same without a unit of work, which takes twice as long for a single row."""
-        with self.engine.begin() as connection:
+    def alone(self) -> Iterator[Connection]:
+        """Open a connection on which each statement is a transaction of its own.
+
+        For a single row: it waits for the server once and not three times.
+        """
+        with self._alone.connect() as connection:
             yield connection
 
     @contextmanager
@@ -64,13 +69,16 @@ def connect(url: str) -> Database:
     if parsed.get_backend_name() == "sqlite":
         _make_private(parsed.database)
         engine, readers = _sqlite(parsed, read_only=False), _sqlite(parsed, read_only=True)
+        alone = engine.execution_options(**ALONE)
     else:
         engine = create_engine(parsed, hide_parameters=True, pool_pre_ping=True, pool_size=4)
         _teach_postgresql(engine)
         readers = engine.execution_options(postgresql_readonly=True)
+        alone = engine.execution_options(isolation_level="AUTOCOMMIT")
     return Database(
         engine,
         readers,
+        alone,
         sessionmaker(engine, expire_on_commit=False),
         sessionmaker(readers, expire_on_commit=False),
     )
@@ -131,6 +139,8 @@ def _sqlite(url: URL, *, read_only: bool) -> Engine:
 
     @event.listens_for(engine, "begin")
     def _on_begin(connection: Any) -> None:  # noqa: ANN401
+        if ALONE.keys() <= connection.get_execution_options().keys():
+            return
         # A deferred BEGIN that later writes fails at once with "database is locked".
         connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")
 

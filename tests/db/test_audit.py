@@ -31,9 +31,9 @@ def write(database: Database, count: int = 1) -> None:
             record(session, entry(detail={"number": number}))
 
 
-def test_a_row_by_a_bare_connection_is_the_row_of_a_session(database: Database) -> None:
+def test_a_row_alone_is_the_row_of_a_session(database: Database) -> None:
     write(database)
-    with database.writing() as connection:
+    with database.alone() as connection:
         record(connection, entry(detail={"number": 0}))
     with database.reading() as session:
         one, other = session.scalars(select(AuditRow).order_by(AuditRow.id)).all()
@@ -44,7 +44,7 @@ def test_a_row_by_a_bare_connection_is_the_row_of_a_session(database: Database) 
     assert seal_all(database) == 2
     with (
         pytest.raises(TypeError, match="by a session"),
-        database.writing() as connection,
+        database.alone() as connection,
     ):
         record(connection, entry(event_uid="1"))
 

@@ -170,6 +170,19 @@ class TestSqlite:
                 session.scalar(text("SELECT 2"))
         assert said == ["BEGIN IMMEDIATE", "SELECT 1", "COMMIT", "BEGIN", "SELECT 2", "COMMIT"] * 2
 
+    def test_a_statement_alone_is_one_word_to_the_database(self, sqlite_database: Database) -> None:
+        said: list[str] = []
+        sqlite_database.engine.dispose()
+        event.listen(
+            sqlite_database.engine, "connect", lambda raw, _: raw.set_trace_callback(said.append)
+        )
+        with sqlite_database.alone() as connection:
+            connection.execute(text("CREATE TABLE alone (x)"))
+        assert said == ["CREATE TABLE alone (x)"]
+        with sqlite_database.begin() as session:  # and the same connection begins as ever
+            assert session.scalar(text("SELECT count(*) FROM alone")) == 0
+        assert said[1] == "BEGIN IMMEDIATE"
+
     def test_a_writer_waits_for_the_one_before_it(self, sqlite_database: Database) -> None:
         """A deferred BEGIN would fail here at once with "database is locked"."""
         study_id = builders.new_study(sqlite_database, priority=0)

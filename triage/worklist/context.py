@@ -195,7 +195,7 @@ def query_entry(request: Request, kind: str, detail: Mapping[str, Any]) -> Entry
 
 def _write(database: Database, entry: Entry, effect: Callable[[Session], None] | None) -> None:
     if effect is None:
-        with database.writing() as connection:
+        with database.alone() as connection:
             record(connection, entry)
         return
     with database.begin() as session:
