@@ -7,14 +7,18 @@ the users that the units name, which need not exist on this machine.
 import json
 import os
 import shlex
+import signal
 import subprocess
 import sys
 import sysconfig
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from db import schema
 from tests.docker.test_systemd import UNITS, sections
 
 ROOT = Path(__file__).parents[2]
@@ -92,6 +96,51 @@ def build(root: Path) -> House:
         os.chown(place, house.ids.get(user, 0), house.group)
         place.chmod(int(mode, 8))
     return house
+
+
+def rows(house: House, user: str) -> str:
+    """Make a database that belongs to a user; gives its URL."""
+    folder = house.root / f"rows-of-{user}"
+    url = f"sqlite:///{folder / 'rows.sqlite'}"
+    if folder.exists():
+        return url
+    folder.mkdir()
+    schema.upgrade(url)
+    give(house, user, folder)
+    return url
+
+
+def give(house: House, user: str, folder: Path) -> None:
+    """Let a folder and what is in it belong to a user."""
+    for path in (folder, *folder.iterdir()):
+        os.chown(path, house.ids[user], house.group)
+
+
+def wait(question: Callable[[], bool], process: subprocess.Popen[str]) -> None:
+    """Ask until yes, while the service lives."""
+    deadline = time.monotonic() + WAIT_S
+    while not question():
+        assert process.poll() is None, complain(process)
+        assert time.monotonic() < deadline, complain(process)
+        time.sleep(0.05)
+
+
+def complain(process: subprocess.Popen[str]) -> str:
+    """Fail with what a service said."""
+    process.kill()
+    return pytest.fail(process.communicate()[1])
+
+
+def end(process: subprocess.Popen[str]) -> str:
+    """Stop a service by its number, and wait until it is gone; gives what it complained."""
+    if process.poll() is None:
+        os.kill(process.pid, signal.SIGTERM)
+    try:
+        return process.communicate(timeout=WAIT_S)[1]
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.communicate()
+        raise
 
 
 def users() -> list[str]:

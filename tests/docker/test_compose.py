@@ -1,6 +1,9 @@
 """No engine runs here: what can be known without one is checked."""
 
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +11,8 @@ import pytest
 import yaml
 from typer.main import get_command
 
+from tests.docker.services import entries, users
+from tests.docker.test_systemd import UNITS, sections
 from triage.__main__ import app
 
 ROOT = Path(__file__).parents[2]
@@ -82,5 +87,49 @@ def test_nothing_runs_as_root_or_with_privileges() -> None:
     text = (DOCKER / "Dockerfile").read_text()
     assert text.count("\nUSER 10001") == text.count("ENTRYPOINT")
     for name in ours():
+        number = int(services()[name]["user"].partition(":")[0])
+        assert number >= 10_001
         assert services()[name]["cap_drop"] == ["ALL"]
         assert services()[name]["read_only"] is True
+
+
+def unit(name: str) -> str:
+    """Give the unit that does what a service does."""
+    return "triage-worker@" if name.startswith("worker-") else f"triage-{name}"
+
+
+@pytest.mark.parametrize("name", ours())
+def test_each_service_has_the_user_of_its_unit_and_that_users_secrets(name: str) -> None:
+    numbers = {user: f"{number}:10000" for number, user in enumerate(users(), start=10_001)}
+    one, [user] = services()[name], sections(UNITS / f"{unit(name)}.service")["Service"]["User"]
+    assert one["user"] == numbers[user]
+    secret = f"pgpass-{user.removeprefix('triage-')}"
+    assert one["secrets"] == [secret]
+    given = one["environment"]
+    assert given["PGPASSFILE"] == f"/run/secrets/{secret}"
+    assert given["TRIAGE_STATE"] == "/srv/triage"
+    assert given["TRIAGE__SHARING__READERS"] == "10000"
+    has_keys = [path for _, path, _, owner, _ in entries() if owner == user and "/secrets/" in path]
+    for path in has_keys:
+        assert given["TRIAGE__SHARING__SECRETS"] == Path(path).name
+
+
+def test_the_image_has_the_folders_of_the_units_each_with_its_owner(tmp_path: Path) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root may give files away")
+    (tmp_path / "etc").mkdir()
+    command = [sys.executable, str(DOCKER / "folders.py"), str(tmp_path), "/srv/triage"]
+    subprocess.run(command, check=True, timeout=60)
+    rows = [line.split(":") for line in (tmp_path / "etc/passwd").read_text().splitlines()]
+    numbers = {name: int(number) for name, _, number, *_ in rows} | {"root": 0}
+    assert [name for name in numbers if name != "root"] == users()
+    assert set(range(10_001, 10_001 + len(users()))) == set(numbers.values()) - {0}
+    assert all(row[3] == "10000" and row[-1] == "/usr/sbin/nologin" for row in rows)
+    assert (tmp_path / "etc/group").read_text() == "triage:x:10000:\n"
+    below = [one for one in entries() if one[1].startswith("/var/lib/triage")]
+    for kind, path, mode, user, _ in below:
+        place = tmp_path / path.replace("/var/lib/triage", "srv/triage")
+        facts = place.stat()
+        assert f"{facts.st_mode & 0o7777:04o}" == mode, path
+        assert (facts.st_uid, facts.st_gid) == (numbers[user], 10_000), path
+        assert place.is_dir() == (kind == "d")

@@ -3,11 +3,9 @@
 import json
 import os
 import shutil
-import signal
 import subprocess
 import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,9 +14,20 @@ import yaml
 from pydicom.dataset import Dataset
 from pynetdicom import AE
 
-from db import schema
 from tests.builders import dx
-from tests.docker.services import STRANGER, WAIT_S, House, build, entries, groups, users
+from tests.docker.services import (
+    STRANGER,
+    WAIT_S,
+    House,
+    build,
+    complain,
+    end,
+    entries,
+    groups,
+    rows,
+    users,
+    wait,
+)  # fmt: skip
 from tests.docker.test_systemd import UNITS, sections
 
 LISTEN, INGEST, DISPATCH = "triage-listen", "triage-ingest", "triage-dispatch"
@@ -196,30 +205,19 @@ def analysed(house: House) -> dict[str, Any]:
     return found
 
 
-def _rows(house: House, user: str) -> str:
-    """Make a database that belongs to a user; gives its URL."""
-    folder = house.root / f"rows-of-{user}"
-    folder.mkdir()
-    url = f"sqlite:///{folder / 'rows.sqlite'}"
-    schema.upgrade(url)
-    for path in (folder, *folder.iterdir()):
-        os.chown(path, house.ids[user], house.group)
-    return url
-
-
 def _receive(house: House) -> None:
-    url = _rows(house, "triage-receive")
+    url = rows(house, "triage-receive")
     listener, ingestor = house.start(LISTEN, LISTENER), house.start(INGEST, INGESTOR, url)
     try:
         assert listener.stdout is not None
-        port = int(listener.stdout.readline() or _complain(listener))
+        port = int(listener.stdout.readline() or complain(listener))
         _store(port, dx(study=STUDY, instance=1))
-        _wait(lambda: bool(house.kept()) and not house.waiting(), ingestor)
-        _end(ingestor)
+        wait(lambda: bool(house.kept()) and not house.waiting(), ingestor)
+        end(ingestor)
         _store(port, dx(study=STUDY, instance=2))
     finally:
-        _end(ingestor)
-        _end(listener)
+        end(ingestor)
+        end(listener)
 
 
 def _store(port: int, dataset: Dataset) -> None:
@@ -231,31 +229,6 @@ def _store(port: int, dataset: Dataset) -> None:
         assert association.send_c_store(dataset).Status == 0
     finally:
         association.release()
-
-
-def _wait(question: Callable[[], bool], process: subprocess.Popen[str]) -> None:
-    deadline = time.monotonic() + WAIT_S
-    while not question():
-        assert process.poll() is None, _complain(process)
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-
-
-def _complain(process: subprocess.Popen[str]) -> str:
-    process.kill()
-    return pytest.fail(process.communicate()[1])
-
-
-def _end(process: subprocess.Popen[str]) -> None:
-    """Stop a service by its number, and wait until it is gone."""
-    if process.poll() is None:
-        os.kill(process.pid, signal.SIGTERM)
-    try:
-        process.communicate(timeout=WAIT_S)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.communicate()
-        raise
 
 
 def places(house: House) -> dict[str, str]:
@@ -330,7 +303,7 @@ def test_the_web_shows_its_picture_and_a_workers_map_and_cannot_change_it(
 
 
 def test_who_may_not_delete_says_whose_work_it_is(house: House) -> None:
-    found = house.run(DISPATCH, PURGE, _rows(house, "triage-dispatch"))
+    found = house.run(DISPATCH, PURGE, rows(house, "triage-dispatch"))
     (code, said), logged = cast("tuple[tuple[int, str], str]", found)
     assert code == 1, said
     assert "run `triage purge` as its user" in said

@@ -119,7 +119,11 @@ REQUIREMENTS: Final[dict[str, Requirement]] = {
               "_change_it",
               "docker/test_users.py::test_the_web_shows_its_picture_and_a_workers_map_and_cannot"
               "_change_it",
-              limit="as systemd's units; containers share one user: see docs/hardening.md"),
+              "docker/test_compose.py::test_each_service_has_the_user_of_its_unit_and_that_users"
+              "_secrets",
+              "docker/test_switched_on.py::test_programs_store_by_the_web_as_the_user_who"
+              "_receives",
+              "docker/test_switched_on.py::test_the_trail_is_sent_by_the_user_who_keeps_it"),
     "S13": _r("DICOM TLS by BCP 195, certificates on both sides",
               "triage/receive/test_tls.py::test_a_scanner_finds_no_old_protocol_and_no_weak_suite",
               "triage/dicomweb/test_tls.py::test_a_scanner_finds_no_old_protocol_no_weak_suite_and_no"
