@@ -253,6 +253,8 @@ class OutboxRow(Base):
     commitment: Mapped[str | None] = mapped_column(String(16))
     """Of Storage Commitment: due, asked, committed or overdue; empty where none is wanted."""
     committed_at: Mapped[datetime | None]
+    purged_at: Mapped[datetime | None]
+    """When the bytes were deleted here; digest and identifiers stay."""
 
 
 class TransitionRow(Base):

@@ -18,6 +18,9 @@ class Retention(Frozen):
 
     images_days: PositiveFloat | None = None
     """Received images are kept this long after their study came to rest; empty: for ever."""
+    documents_days: PositiveFloat | None = None
+    """Reports and whatever else was sent are kept this long after their study came to rest, and as
+    long as its images; empty: for ever. A withdrawal and feedback are written from them."""
     maps_days: PositiveFloat | None = None
     """Research mode: anomaly maps are kept this long; empty: for ever."""
     sent_is_enough_after_days: PositiveFloat | None = None

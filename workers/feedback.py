@@ -115,7 +115,7 @@ def _report(session: Session, said: Said) -> Document | None:
     row = session.scalars(
         select(OutboxRow)
         .where(OutboxRow.study_id == said.study_id, OutboxRow.generation == said.generation)
-        .where(OutboxRow.kind == REPORT)
+        .where(OutboxRow.kind == REPORT, OutboxRow.purged_at.is_(None))
         .order_by(OutboxRow.id.desc())
         .limit(1)
     ).first()
@@ -126,7 +126,7 @@ def _made(session: Session, said: Said) -> list[Document]:
     rows = session.scalars(
         select(OutboxRow)
         .where(OutboxRow.study_id == said.study_id, OutboxRow.generation == said.generation)
-        .where(OutboxRow.kind == KIND)
+        .where(OutboxRow.kind == KIND, OutboxRow.purged_at.is_(None))
         .order_by(OutboxRow.id)
     )
     return list({row.sop_instance_uid: document_of(row) for row in rows}.values())

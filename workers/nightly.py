@@ -7,6 +7,7 @@ from triage import log
 from triage.aside import Aside
 from triage.errors import ConfigError, TryAgain
 from triage.record import purge, reconcile
+from triage.record.purge_documents import purge_documents
 from triage.retention import struck
 from triage.settings import Settings
 from workers.housekeeping import retire_old
@@ -60,6 +61,9 @@ def work(database: Database, settings: Settings) -> None:
     gone = purge.purge(database, places, rules, actor=ACTOR)
     if gone:
         log.get().info("nightly.purged", studies=len(gone), instances=_instances(gone))
+    documents = purge_documents(database, rules, actor=ACTOR)
+    if documents:
+        log.get().info("nightly.documents-purged", studies=documents)
     row = reconcile.reconcile(database, places.spool, actor=ACTOR)
     say = log.get().info if row.balanced else log.get().error
     say(

@@ -230,8 +230,9 @@ REQUIREMENTS: Final[dict[str, Requirement]] = {
               "triage/record/test_custody.py::test_what_is_committed_goes_and_its_rows_stay",
               "triage/record/test_custody.py::test_a_deletion_that_was_cut_off_is_finished",
               f"{WEB}images.py::test_a_preview_goes_with_its_file",
-              limit="images, previews and maps go; rows stay, and with them the documents that were"
-              " sent: see docs/custody.md"),
+              "triage/record/test_deletion.py::test_documents_go_after_the_images_and_leave_their"
+              "_digests",
+              limit="rows stay, with identity and result: see docs/custody.md"),
     "S37": _r("No core dumps, no reading of another process's memory",
               f"{DOOR}harden.py::test_files_cores_and_memory_are_kept_private_also_in_children",
               f"{DOOR}harden.py::test_another_process_of_the_same_user_cannot_read_its_environment",

@@ -181,10 +181,11 @@ def purge(
     config: Config = None,
     as_json: AsJson = False,
 ) -> None:
-    """Delete images of studies whose report is committed, as ``retention`` in site.yaml says."""
+    """Delete images and documents of settled studies, as ``retention`` in site.yaml says."""
     from dataclasses import asdict
 
     from triage.record import purge as work
+    from triage.record import purge_documents
 
     settings = common.load(state, config)
     rules = settings.site.retention
@@ -192,21 +193,26 @@ def purge(
         if dry_run:
             pressed = work.is_pressed(_spool_root(settings), rules)
             found = list(work.every_due(database, rules, pressed=pressed))
+            documents = purge_documents.count_due(database, rules)
         else:
             places = work.Places(_spool_root(settings), settings.results)
             found = work.purge(database, places, rules, actor=common.person())
             if not work.is_ours(places.spool):
                 typer.echo(NOT_OURS, err=True)
                 raise typer.Exit(common.FAILED)
+            documents = purge_documents.purge_documents(database, rules, actor=common.person())
     rows = [asdict(one) for one in found]
     if as_json:
-        common.print_json({"dry_run": dry_run, "studies": rows})
+        common.print_json({"dry_run": dry_run, "studies": rows, "documents_of": documents})
         return
     if rows:
         common.print_table(tuple(rows[0]), [tuple(row.values()) for row in rows])
     size = sum(one.size_bytes for one in found) / 2**20
     verb = "would be" if dry_run else "were"
-    typer.echo(f"The images of {len(rows)} studies, {size:.1f} MiB, {verb} deleted.")
+    typer.echo(
+        f"The images of {len(rows)} studies, {size:.1f} MiB, and the documents of {documents}"
+        f" {verb} deleted."
+    )
 
 
 def _spool_root(settings: Any) -> Any:  # noqa: ANN401 - Settings and a Path, imported late

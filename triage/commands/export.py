@@ -98,7 +98,9 @@ def _items(session: Session, rows: Sequence[StudyRow], spool: Path) -> Iterator[
             path = stored_path(spool, one.sha256)
             yield _Item(study.id, f"instance {one.id}", path, ours=False)
         seen = set()
-        documents = select(OutboxRow).where(OutboxRow.study_id == study.id)
+        documents = select(OutboxRow).where(
+            OutboxRow.study_id == study.id, OutboxRow.purged_at.is_(None)
+        )
         for document in session.scalars(documents.order_by(OutboxRow.id)):
             if document.sop_class_uid and document.sop_instance_uid not in seen:
                 seen.add(document.sop_instance_uid)

@@ -44,12 +44,15 @@ def dead_letters(session: Session, *, limit: int = MOST) -> list[OutboxRow]:
 def resend(
     session: Session, numbers: Sequence[int], who: Who, *, destination: str | None = None
 ) -> list[int]:
-    """Have documents sent again, audited; gives their numbers. Withdrawn ones stay withdrawn.
+    """Have documents sent again, audited; gives their numbers.
+
+    Those that were withdrawn, or deleted here, are not among them.
 
     Raises:
         NothingToResend: there is none.
     """
     which = OutboxRow.id.in_(numbers) & (OutboxRow.state != outbox.WITHDRAWN)
+    which = which & OutboxRow.purged_at.is_(None)
     if destination is not None:
         which = which & outbox.to(destination)
     studies = _locked(session, which)

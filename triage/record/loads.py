@@ -52,6 +52,7 @@ def load_former_reports(session: Session, study_id: int) -> tuple[Document, ...]
         select(OutboxRow)
         .where(OutboxRow.study_id == study_id, OutboxRow.generation <= study.generation)
         .where(OutboxRow.kind.not_in(ABOUT_REPORTS), OutboxRow.state != WITHDRAWN)
+        .where(OutboxRow.purged_at.is_(None))
         .order_by(OutboxRow.generation.desc(), OutboxRow.id)
     ).all()
     latest = [row for row in rows if row.generation == rows[0].generation]

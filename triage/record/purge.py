@@ -224,6 +224,11 @@ def purge_maps(database: Database, results: Path, rules: Retention, *, actor: st
     return len(gone)
 
 
+def may_lose(session: Session, row: StudyRow, rules: Retention) -> str:
+    """Say why a study at rest may lose what is kept of it; nothing where it may not."""
+    return _why(session, row, rules, now(session))
+
+
 def _why(session: Session, row: StudyRow, rules: Retention, at: datetime) -> str:
     """Say why a study at rest may lose its images; nothing where it may not."""
     is_leased = row.leased_until is not None and row.leased_until > at

@@ -90,6 +90,9 @@ def withdraw(
     if not rows:
         msg = f"study {study_id} has no report to withdraw"
         raise NothingToWithdraw(msg)
+    if any(row.purged_at for row in rows):
+        msg = f"the documents of study {study_id} were deleted here: reject them in the archive"
+        raise NothingToWithdraw(msg)
     at = now(session)
     for row in rows:
         row.state = WITHDRAWN
@@ -120,6 +123,7 @@ def supersede(session: Session, study_id: int, actor: str) -> int:
         select(OutboxRow.generation)
         .where(OutboxRow.study_id == study_id, OutboxRow.generation < study.generation)
         .where(OutboxRow.kind.not_in(ABOUT_REPORTS), OutboxRow.state == SENT)
+        .where(OutboxRow.purged_at.is_(None))
         .distinct()
     ).all()
     return sum(withdraw(session, study_id, SUPERSEDED, Who(actor), generation=one) for one in older)

@@ -135,6 +135,7 @@ def _outputs(
         select(OutboxRow)
         .where(OutboxRow.study_id == study.id, OutboxRow.generation == study.generation)
         .where(OutboxRow.sent_at.is_not(None), OutboxRow.sop_class_uid != "")
+        .where(OutboxRow.purged_at.is_(None))
         .order_by(OutboxRow.id)
     )
     for row in rows:

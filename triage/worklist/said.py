@@ -151,7 +151,7 @@ def _point(
     if detection is None:
         return
     row.detection_id, row.detector = detection.id, detection.detector
-    if report is not None:
+    if report is not None and report.purged_at is None:
         document = Document(report.kind, report.sop_class_uid, "", report.content)
         found = tracked(document)
         row.tracking_uid = tracking_uid(found, detection.detector, detection.series_instance_uid)
