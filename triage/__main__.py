@@ -4,6 +4,11 @@ import sys
 from pathlib import Path
 from typing import Annotated
 
+if __name__ == "__main__":  # before the imports that cost
+    from triage.commands import loading
+
+    loading.begin()
+
 import typer
 
 from triage.commands import (
@@ -193,8 +198,10 @@ def train(
     config: Config = None,
 ) -> None:
     """Train a detector on healthy images, calibrate it, measure it, pack it."""
+    from triage.commands import loading
     from triage.commands.train import train
 
+    loading.settle()
     settings = common.load(state, config)
     kept = runs or settings.state / "runs"
     found = train(detector, data=data, runs=kept, resume=resume, device=device)

@@ -9,9 +9,14 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+if __name__ == "__main__":  # before the imports that cost
+    from triage.commands import loading
+
+    loading.begin()
+
 from triage import log, rules
 from triage import settings as configuration
-from triage.commands import common
+from triage.commands import common, loading
 from triage.commands.harden import harden
 from triage.errors import TriageError
 
@@ -54,6 +59,7 @@ def _queues(text: str) -> list[str]:
 def _run(chosen: argparse.Namespace) -> int:
     from workers import offline
 
+    loading.settle()
     return offline.run(chosen.paths, as_json=chosen.json, sr=chosen.sr)
 
 

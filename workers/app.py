@@ -15,6 +15,7 @@ from celery import Celery, signals
 from db.engine import connect
 from triage import log
 from triage import settings as configuration
+from triage.commands import loading
 from workers.local import Worker
 
 if TYPE_CHECKING:
@@ -69,6 +70,7 @@ def _warm_child(**_signal: Any) -> None:  # noqa: ANN401 - Celery's signals pass
 
 def _warm() -> None:
     _the_worker().warm()
+    loading.settle()
 
 
 def serve(queues: list[str], concurrency: int) -> None:

@@ -17,6 +17,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from db import lifecycle
 from db.engine import Database
 from triage import log
+from triage.commands import loading
 from triage.errors import ConfigError
 from triage.settings import Settings
 from triage.trail import starts
@@ -69,6 +70,7 @@ def serve(database: Database, settings: Settings) -> None:
     signal.signal(signal.SIGINT, stop)
     pace, broker = settings.site.work, settings.site.broker.url
     app = make_app(broker, pace.wall_limit_s) if broker else None
+    loading.settle()
     log.get().info("dispatcher.ready", broker=bool(broker))
     nightly = Nightly(database, settings)
     rounds = (

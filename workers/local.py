@@ -9,6 +9,7 @@ from db import lifecycle
 from db.engine import Database
 from db.states import StudyState
 from triage import log
+from triage.commands import loading
 from triage.settings import Settings
 from workers.bench import Bench
 from workers.lanes import Lanes
@@ -100,6 +101,7 @@ def serve(database: Database, settings: Settings, queues: Collection[str]) -> No
     worker.warm()
     if worker.lanes:
         worker.lanes.start()
+    loading.settle()
     log.get().info("worker.ready", queues=sorted(queues))
     try:
         while not stopping:

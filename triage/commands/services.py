@@ -5,7 +5,7 @@ import sys
 import time
 
 from triage import log
-from triage.commands import common
+from triage.commands import common, loading
 from triage.commands.harden import harden
 from triage.commands.up import on_stop_signal
 from triage.settings import Settings
@@ -21,6 +21,7 @@ def listen(settings: Settings) -> None:
 
     harden()
     log.configure("listen", as_json=not sys.stderr.isatty())
+    loading.settle()
     serve(settings)
 
 
@@ -37,6 +38,7 @@ def ingest(settings: Settings) -> None:
     database = common.open_database(settings)
     spool = Spool(settings.spool, settings.readers)
     tidy = Tidy(database, settings)
+    loading.settle()
     log.get().info("ingestor.ready")
     while not stopping():
         tidy.begin_if_due()
@@ -63,4 +65,4 @@ def web(settings: Settings, port: int | None) -> None:
     log.configure("web", as_json=not sys.stderr.isatty())
     check_secrets(settings)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    serve(settings, port=port)
+    serve(settings, port=port, ready=lambda _port: loading.settle())

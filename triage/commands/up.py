@@ -7,7 +7,7 @@ from collections.abc import Callable
 from rich.console import Console
 
 from triage import log
-from triage.commands import common
+from triage.commands import common, loading
 from triage.commands.harden import harden
 from triage.commands.supervise import Program, Supervisor
 from triage.settings import Settings
@@ -68,6 +68,7 @@ def up(settings: Settings) -> None:
     console.print(f"Worklist http://{site.web.host}:{site.web.port}/")
     console.print(f"Logs     {settings.state / 'logs'}")
     _invite(settings, console)
+    loading.settle()
     try:
         supervisor.run(stopping)
     finally:
