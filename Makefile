@@ -2,7 +2,7 @@ BIN ?= .venv/bin
 export PATH := $(abspath $(BIN)):$(PATH)
 # Hundreds of processes import the same files: each would compile all of them anew.
 export PYTHONDONTWRITEBYTECODE :=
-.PHONY: demo check types suite format test path lock look lists sbom release
+.PHONY: demo check types suite format test path lock look lists sbom semgrep release
 
 demo: .venv/ready          ## install, then run the whole road on made-up studies
 	triage demo
@@ -38,6 +38,11 @@ lock: .venv/ready          ## resolve again, with hashes; torch stays out, each 
 lists: .venv/ready         ## write the pages that are made of other files
 	python -m tests.house.soup
 	python -m tests.house.security
+
+semgrep: .venv/ready       ## the forbidden patterns once more, by semgrep in an environment of its own
+	test -x .venv-semgrep/bin/semgrep || { python3 -m venv .venv-semgrep \
+	  && .venv-semgrep/bin/pip install --quiet --no-compile semgrep==1.182.0; }
+	python -m tests.house.semgrep .venv-semgrep/bin/semgrep
 
 sbom: .venv/ready          ## what is installed, as CycloneDX
 	mkdir -p dist

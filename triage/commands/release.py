@@ -20,6 +20,7 @@ import typer
 
 from triage.commands import common
 from triage.commands.common import AsJson, Config, State
+from triage.errors import ConfigError
 from triage.sshsig import LARGEST, BadSignature, PublicKey, sign, signer
 from triage.trust import read_keys
 
@@ -144,7 +145,13 @@ def release_verify(
     config: Config = None,
 ) -> None:
     """Check that every file is the one that was released, by a key that you trust; 1 if not."""
-    found = examine(folder, read_keys(trusted or common.load(state, config).state / KEYS))
+    keys = trusted or common.load(state, config).state / KEYS
+    if not keys.is_file():
+        msg = (
+            f"{keys} is not there: put the project's public key into it, or name it: --trusted FILE"
+        )
+        raise ConfigError(msg)
+    found = examine(folder, read_keys(keys))
     if as_json:
         common.print_json(
             {

@@ -102,6 +102,7 @@ def test_the_command_says_so_and_ends_with_one(folder: Path, tmp_path: Path) -> 
     assert (answer.code, known("ours").key_id in answer.out) == (0, True)
     kept = triage(*asked[:3], "--state", tmp_path / "site")
     assert (kept.code, "release-keys" in kept.err) == (SETUP, True)
+    assert "--trusted FILE" in kept.err
     (tmp_path / "site").mkdir()
     (tmp_path / "site" / "release-keys").write_text(trusted.read_text())
     assert triage(*asked[:3], "--state", tmp_path / "site").code == 0
