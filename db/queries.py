@@ -2,11 +2,12 @@
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
-from sqlalchemy import BindParameter, Select, bindparam, distinct, func, select
+from sqlalchemy import Select, distinct, func, select
 from sqlalchemy.orm import Session, defer
 
+from db.among import among
 from db.delivery import WithdrawalRow
 from db.remarks import ReadingRow, WarningRow
 from db.tables import (
@@ -59,18 +60,17 @@ def decisive(study: StudyRow, detections: Collection[DetectionRow]) -> Detection
 
 
 # Statements that every list asks are built once: building one takes longer than running it.
-STUDIES: Final[BindParameter[Any]] = bindparam("studies", expanding=True)
 REPORTS: Final = (
     select(OutboxRow)
     .join(StudyRow, StudyRow.id == OutboxRow.study_id)
-    .where(OutboxRow.study_id.in_(STUDIES), OutboxRow.generation == StudyRow.generation)
+    .where(among(OutboxRow.study_id, "studies"), OutboxRow.generation == StudyRow.generation)
     .order_by(OutboxRow.id)
     .options(defer(OutboxRow.content, raiseload=True))
 )
 REMARKS: Final = (
     select(WarningRow)
     .join(StudyRow, StudyRow.id == WarningRow.study_id)
-    .where(WarningRow.study_id.in_(STUDIES), WarningRow.generation == StudyRow.generation)
+    .where(among(WarningRow.study_id, "studies"), WarningRow.generation == StudyRow.generation)
     .order_by(WarningRow.id)
 )
 

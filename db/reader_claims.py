@@ -7,6 +7,7 @@ from typing import Final
 from sqlalchemy import ForeignKey, Index, Select, String, bindparam, select, text
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
+from db.among import among
 from db.base import Base
 
 OPEN = text("ended_at IS NULL")
@@ -40,7 +41,7 @@ class ReaderClaimRow(Base):
 
 
 HELD: Final = select(ReaderClaimRow).where(
-    ReaderClaimRow.study_id.in_(bindparam("studies", expanding=True)),
+    among(ReaderClaimRow.study_id, "studies"),
     ReaderClaimRow.ended_at.is_(None),
     ReaderClaimRow.expires_at > bindparam("at"),
 )

@@ -20,6 +20,7 @@ from db.listing import Clock
 from db.tables import StudyRow
 from triage.settings import Settings
 from triage.worklist import access, assets, theme, words
+from triage.worklist.drawing import Drawn
 from triage.worklist.sessions import Viewer
 
 FOLDER: Final = files("triage.worklist")
@@ -75,12 +76,14 @@ def build(settings: Settings, database: Database) -> Context:
         autoescape=True,
         undefined=StrictUndefined,
         finalize=words.tamed,
+        auto_reload=False,  # no file of an installed program changes under it
         trim_blocks=True,
         lstrip_blocks=True,
     )
     templates.globals.update(
         static=assets.PLACE,
         disclaimer=DISCLAIMER,
+        drawn=Drawn(templates),
         may=access.may,
         theme=theme.THEMES[0],
         nearly=settings.site.reading.nearly,

@@ -6,9 +6,10 @@ from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Form, HTTPException, Path, Request
 from fastapi.responses import RedirectResponse, Response
-from sqlalchemy import bindparam, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from db.among import among
 from db.conflicts import WARNING
 from db.custody import ConflictRow, ReconciliationRow
 from db.tables import StudyRow
@@ -89,7 +90,7 @@ def of_study(session: Session, request: Request, study: StudyRow) -> dict[str, A
 
 WARNED: Final = (
     select(ConflictRow.study_id, ConflictRow.code)
-    .where(ConflictRow.study_id.in_(bindparam("studies", expanding=True)))
+    .where(among(ConflictRow.study_id, "studies"))
     .where(ConflictRow.resolved_at.is_(None), ConflictRow.weight == WARNING)
     .order_by(ConflictRow.id)
 )
