@@ -31,6 +31,7 @@ class Database:
     """For writing; PostgreSQL's readers draw on its connections, too."""
     readers: Engine
     _alone: Engine
+    _glances: Engine
     _writers: sessionmaker[Session]
     _readers: sessionmaker[Session]
 
@@ -55,6 +56,12 @@ class Database:
         with self._readers.begin() as session:
             yield session
 
+    @contextmanager
+    def glance(self) -> Iterator[Connection]:
+        """Open a connection for a single statement that reads: no transaction is begun or ended."""
+        with self._glances.connect() as connection:
+            yield connection
+
     def dispose(self) -> None:
         """Close every pooled connection."""
         self.engine.dispose()
@@ -69,16 +76,17 @@ def connect(url: str) -> Database:
     if parsed.get_backend_name() == "sqlite":
         _make_private(parsed.database)
         engine, readers = _sqlite(parsed, read_only=False), _sqlite(parsed, read_only=True)
-        alone = engine.execution_options(**ALONE)
+        alone, glances = (one.execution_options(**ALONE) for one in (engine, readers))
     else:
         engine = create_engine(parsed, hide_parameters=True, pool_pre_ping=True, pool_size=4)
         _teach_postgresql(engine)
         readers = engine.execution_options(postgresql_readonly=True)
-        alone = engine.execution_options(isolation_level="AUTOCOMMIT")
+        alone = glances = engine.execution_options(isolation_level="AUTOCOMMIT")
     return Database(
         engine,
         readers,
         alone,
+        glances,
         sessionmaker(engine, expire_on_commit=False),
         sessionmaker(readers, expire_on_commit=False),
     )

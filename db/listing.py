@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from functools import lru_cache
 from heapq import merge
 from itertools import islice
 from typing import Any, Final, Self
@@ -242,9 +243,9 @@ class Worklist:
             ]
         aged = StudyRow.received_at <= self.clock.aged_before
         waited = (StudyRow.received_at, StudyRow.id)
-        runs = {level: [StudyRow.priority == level] for level in _levels(session)}
-        runs[AGED].append((StudyRow.priority == ROUTINE) & aged)
-        runs[ROUTINE] = [(StudyRow.priority == ROUTINE) & ~aged]
+        runs = {level: [_of_level(level)] for level in _levels(session)}
+        runs[AGED].append(_of_level(ROUTINE) & aged)
+        runs[ROUTINE] = [_of_level(ROUTINE) & ~aged]
         return [Band(level, waited, tuple(runs[level])) for level in sorted(runs, reverse=True)]
 
 
@@ -283,6 +284,12 @@ def _steps() -> Select[int]:
 
 
 LEVELS: Final = _steps()
+
+
+@lru_cache(maxsize=64)
+def _of_level(level: int) -> ColumnElement[bool]:
+    """Ask for a priority; made once, because every list asks for the same few."""
+    return StudyRow.priority == level
 
 
 def _levels(session: Session) -> set[int]:

@@ -13,7 +13,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError, Stateme
 from db.engine import BUSY_TIMEOUT_S, Database, connect, is_transient, now
 from db.lifecycle import Claim
 from db.states import StudyState
-from db.tables import InstanceRow, OutboxRow, StudyRow
+from db.tables import InstanceRow, OutboxRow, StudyRow, UserRow
 from tests import servers
 from tests.conftest import NUMBERS, opened
 from tests.db import builders
@@ -320,3 +320,15 @@ def test_a_database_in_memory_makes_no_file(
             session.execute(text("CREATE TABLE t (x)"))
         database.dispose()
     assert not list(tmp_path.iterdir())
+
+
+def test_a_glance_reads_what_is_committed_and_holds_no_transaction(database: Database) -> None:
+    wanted = select(UserRow.name).where(UserRow.name == "glanced.at")
+    with database.glance() as connection:
+        assert connection.execute(wanted).all() == []
+        with database.begin() as session:
+            user = UserRow(
+                name="glanced.at", password_hash="", role="admin", created_at=now(session)
+            )
+            session.add(user)
+        assert connection.execute(wanted).scalar_one() == "glanced.at"

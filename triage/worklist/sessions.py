@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final, Literal
 
-from sqlalchemy import bindparam, delete, or_, select
+from sqlalchemy import Connection, bindparam, delete, or_, select
 from sqlalchemy.orm import Session
 
 from db.accounts import HalfwayRow
@@ -177,7 +177,7 @@ HOLDER: Final = (
 """Asked for at every request."""
 
 
-def find(session: Session, web: Web, token: str) -> Viewer | None:
+def find(session: Session | Connection, web: Web, token: str) -> Viewer | None:
     """Give who holds this token; None when the session ended, by age, idleness or a person."""
     held = session.execute(HOLDER, {"token": _digest(token)}).one_or_none()
     if held is None:
