@@ -27,7 +27,7 @@ from tests.path.site import Site, site
 from triage.worklist import passwords
 
 pytestmark = [pytest.mark.path, pytest.mark.slow, pytest.mark.timeout(600)]
-HIDDEN = re.compile(r'name="(csrf_token|form_token)" value="([^"]*)"')
+HIDDEN = re.compile(r'name="(csrf_token)" value="([^"]*)"')
 NAME, PASSWORD = "canary.reader", "a long password for canaries"
 BROKER_PASSWORD = "only" + "for-this-run-of-the-tests"
 LIMITED = (
@@ -197,7 +197,7 @@ def browser(run: Run) -> Iterator[httpx.Client]:
     base = f"http://127.0.0.1:{run.site.web_port}"
     with httpx.Client(base_url=base, timeout=60, follow_redirects=True) as client:
         fields = dict(HIDDEN.findall(client.get("/login").text))
-        form = {"name": NAME, "password": PASSWORD, "form_token": fields["form_token"]}
+        form = {"name": NAME, "password": PASSWORD, "csrf_token": fields["csrf_token"]}
         assert client.post("/login", data=form).status_code == 200
         yield client
 
@@ -229,7 +229,7 @@ def test_no_error_page_says_again_what_was_asked(run: Run, browser: httpx.Client
         browser.get(f"/{MARK}"),
         browser.get("/studies", params={"cursor": MARK}),
         browser.post(f"/studies/{MARK}/feedback", data={"csrf_token": fields["csrf_token"]}),
-        browser.post("/login", data={"name": MARK, "password": MARK, "form_token": MARK}),
+        browser.post("/login", data={"name": MARK, "password": MARK, "csrf_token": MARK}),
     ]
     assert any(one.status_code >= 400 for one in asked)
     for one in asked:

@@ -17,7 +17,7 @@ TIMEOUT_S: Final = 20.0
 PATIENCE_S: Final = 30.0
 """For a worklist that is just starting."""
 RECEIVING: Final = "receiving"
-_FORM_TOKEN: Final = re.compile(r'name="form_token"\s+value="([^"]+)"')
+_FORM_TOKEN: Final = re.compile(r'name="csrf_token"\s+value="([^"]+)"')
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +130,7 @@ def sign_in(desk: Desk, *, patience_s: float = 0.0) -> httpx.Client:
 def _signed_in(client: httpx.Client, desk: Desk) -> httpx.Client:
     form = _FORM_TOKEN.search(client.get("/login").raise_for_status().text)
     values = {"name": desk.user, "password": desk.password}
-    values["form_token"] = form.group(1) if form else ""
+    values["csrf_token"] = form.group(1) if form else ""
     if client.post("/login", data=values).status_code != httpx.codes.SEE_OTHER:
         msg = f"the worklist at {desk.url} refuses this user or password; check --user"
         raise ConfigError(msg)

@@ -83,25 +83,25 @@ def login(
     request: Request,
     name: Text = "",
     password: Text = "",
-    form_token: Text = "",
+    csrf_token: Text = "",
     target: Text = HOME,
 ) -> Response:
     """Open a session, under a new token."""
     try:
-        _check(request, form_token)
+        _check(request, csrf_token)
         passed = _first_step(request, name, password)
     except Stopped as why:
         return _form(request, target, why.said, why.status)
     return go_on(request, passed, target)
 
 
-def _check(request: Request, form_token: str) -> None:
+def _check(request: Request, csrf_token: str) -> None:
     """Stop a form that is not ours, and a flood.
 
     Raises:
         Stopped: with what to say.
     """
-    if not _is_ours(request, form_token):
+    if not _is_ours(request, csrf_token):
         raise Stopped(STALE, 403)
     throttle: Throttle = request.app.state.throttle
     if throttle.refuses(context.address(request)):
@@ -134,10 +134,10 @@ def _first_step(request: Request, name: str, password: str) -> sessions.Passed:
 
 
 @router.post("/login/code")
-def code(request: Request, code: Text = "", form_token: Text = "", target: Text = HOME) -> Response:
+def code(request: Request, code: Text = "", csrf_token: Text = "", target: Text = HOME) -> Response:
     """Open a session for whoever showed a password, and now a code."""
     try:
-        _check(request, form_token)
+        _check(request, csrf_token)
     except Stopped as why:
         return _form(request, target, why.said, why.status)
     here, address = context.of(request), context.address(request)
@@ -235,9 +235,9 @@ def refused(request: Request, problem: str, status: int = 401) -> Response:
     return _form(request, HOME, problem, status)
 
 
-def _is_ours(request: Request, form_token: str) -> bool:
+def _is_ours(request: Request, csrf_token: str) -> bool:
     expected = request.cookies.get(context.of(request).form_cookie, "")
-    return bool(expected) and secrets.compare_digest(expected.encode(), form_token.encode())
+    return bool(expected) and secrets.compare_digest(expected.encode(), csrf_token.encode())
 
 
 def _form(
@@ -248,7 +248,7 @@ def _form(
     token = secrets.token_urlsafe()
     oidc = context.of(request).settings.site.web.accounts.oidc
     values = {
-        "form_token": token, "problem": problem, "target": inner(target),
+        "csrf_token": token, "problem": problem, "target": inner(target),
         "issuer": oidc.label if oidc else "",
     }  # fmt: skip
     answer = context.page(request, template, values, status=status)

@@ -9,7 +9,7 @@ import httpx
 from fastapi import FastAPI
 
 NAME, PASSWORD = "dr.reader", "a long password"
-HIDDEN = re.compile(r'name="(csrf_token|form_token|token)" value="([^"]*)"')
+HIDDEN = re.compile(r'name="(csrf_token|token)" value="([^"]*)"')
 
 
 class Client:
@@ -68,8 +68,8 @@ class Client:
         return fields.get(field, "")
 
     def sign_in(self, name: str = NAME, password: str = PASSWORD) -> httpx.Response:
-        form_token = self.hidden("/login", "form_token")
-        form = {"name": name, "password": password, "form_token": form_token}
+        csrf_token = self.hidden("/login", "csrf_token")
+        form = {"name": name, "password": password, "csrf_token": csrf_token}
         return self.post("/login", form)
 
     def csrf(self) -> str:

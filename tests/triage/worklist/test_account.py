@@ -45,11 +45,11 @@ def code(rows: Database, totp: pyotp.TOTP) -> str:
 
 def second_step(client: Client, code: str) -> int:
     page = client.sign_in()
-    token = re.search(r'name="form_token" value="([^"]*)"', page.text)
+    token = re.search(r'name="csrf_token" value="([^"]*)"', page.text)
     assert token is not None
     assert page.status_code == 401
     assert "triage" not in client.cookies
-    return client.post("/login/code", {"code": code, "form_token": token[1]}).status_code
+    return client.post("/login/code", {"code": code, "csrf_token": token[1]}).status_code
 
 
 class TestThePassword:
@@ -133,7 +133,7 @@ class TestTheSecondFactor:
         self, anonymous: Client, rows: Database, settings: Settings
     ) -> None:
         shown = code(rows, given(rows, settings))
-        form = {"code": shown, "form_token": anonymous.hidden("/login", "form_token")}
+        form = {"code": shown, "csrf_token": anonymous.hidden("/login", "csrf_token")}
         assert anonymous.post("/login/code", form).status_code == 401
         assert opened(rows) == 0
 

@@ -41,7 +41,7 @@ def test_what_a_template_writes_is_escaped(settings: Settings) -> None:
 
 @pytest.mark.parametrize(("mode", "banner"), [("research", True), ("triage", False)])
 def test_only_research_wears_the_banner(settings: Settings, mode: str, *, banner: bool) -> None:
-    values = {"viewer": None, "form_token": "", "target": "", "problem": "", "issuer": ""}
+    values = {"viewer": None, "csrf_token": "", "target": "", "problem": "", "issuer": ""}
     text = built(settings, mode).templates.get_template("login.html").render(values)
     assert ("RESEARCH - NOT FOR CLINICAL USE" in text) is banner
 

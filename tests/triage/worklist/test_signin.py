@@ -40,16 +40,16 @@ def test_an_unknown_name_and_a_wrong_password_get_the_same_answer(anonymous: Cli
     wrong, unknown = anonymous.sign_in(NAME, "not it"), anonymous.sign_in("nobody", "not it")
     assert wrong.status_code == unknown.status_code == 401
     without_tokens = [
-        "\n".join(line for line in one.text.splitlines() if "form_token" not in line)
+        "\n".join(line for line in one.text.splitlines() if "csrf_token" not in line)
         for one in (wrong, unknown)
     ]
     assert without_tokens[0] == without_tokens[1]
 
 
-@pytest.mark.parametrize("form_token", ["", "guessed"])
-def test_a_form_that_is_not_ours_signs_nobody_in(anonymous: Client, form_token: str) -> None:
+@pytest.mark.parametrize("csrf_token", ["", "guessed"])
+def test_a_form_that_is_not_ours_signs_nobody_in(anonymous: Client, csrf_token: str) -> None:
     anonymous.get("/login")
-    form = {"name": NAME, "password": PASSWORD, "form_token": form_token}
+    form = {"name": NAME, "password": PASSWORD, "csrf_token": csrf_token}
     assert anonymous.post("/login", form).status_code == 403
     assert "triage" not in anonymous.cookies
 
@@ -62,14 +62,14 @@ def test_the_password_is_never_sent_back(anonymous: Client) -> None:
     "target", ["https://evil.test", "//evil.test", "/studies/1/../../x", "/logout", "/studies/1\n"]
 )
 def test_nobody_is_led_elsewhere_after_signing_in(anonymous: Client, target: str) -> None:
-    token = anonymous.hidden("/login", "form_token")
-    form = {"name": NAME, "password": PASSWORD, "form_token": token, "target": target}
+    token = anonymous.hidden("/login", "csrf_token")
+    form = {"name": NAME, "password": PASSWORD, "csrf_token": token, "target": target}
     assert anonymous.post("/login", form).headers["location"] == "/studies"
 
 
 def test_a_person_is_led_to_the_study_asked_for(anonymous: Client) -> None:
-    token = anonymous.hidden("/login", "form_token")
-    form = {"name": NAME, "password": PASSWORD, "form_token": token, "target": "/studies/12"}
+    token = anonymous.hidden("/login", "csrf_token")
+    form = {"name": NAME, "password": PASSWORD, "csrf_token": token, "target": "/studies/12"}
     assert anonymous.post("/login", form).headers["location"] == "/studies/12"
 
 
