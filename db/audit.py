@@ -11,12 +11,13 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import Any, Final, cast
 
-from sqlalchemy import ColumnElement, Connection, Table, exists, func, insert, select
+from sqlalchemy import ColumnElement, Table, exists, func, insert, select
+from sqlalchemy.dialects.sqlite.base import SQLiteDialect
 from sqlalchemy.orm import Session
 
 from db import chain
 from db.chain import GENESIS
-from db.engine import dialect, now
+from db.engine import Database, dialect, here, now
 from db.once import AuditOnceRow
 from db.retired import NOTHING, Retired
 from db.tables import AuditRow, AuditSealRow
@@ -73,15 +74,42 @@ ROW: Final = insert(cast("Table", AuditRow.__table__))
 """What nearly every row goes by: a unit of work takes it twice."""
 ROW_NOW: Final = ROW.values(at=func.clock_timestamp())
 """The same by a server's clock, without asking it first."""
+SQLITE_ROW: Final = str(ROW.compile(dialect=SQLiteDialect(paramstyle="named")))
+"""The same in the driver's words."""
 
 
-def record(session: Session | Connection, entry: Entry) -> None:
-    """Write one audit row in the caller's transaction: no effect without its row.
+def record(session: Session, entry: Entry) -> None:
+    """Write one audit row in the caller's transaction: no effect without its row."""
+    row = _values(entry)
+    if entry.event_uid is not None:
+        once = AuditOnceRow(event_uid=entry.event_uid)
+        session.add_all((once, AuditRow(at=now(session), **row)))
+    elif dialect(session) == "postgresql":
+        session.execute(ROW_NOW, row)
+    else:
+        session.execute(ROW, {"at": now(session), **row})
+
+
+def record_alone(database: Database, entry: Entry) -> None:
+    """Write one audit row of something that changed nothing, as a transaction of its own.
 
     Raises:
-        TypeError: a row with a UID of its own is to be written without a session.
+        TypeError: a row with a UID of its own is written by ``record``.
     """
-    row: dict[str, Any] = {
+    if entry.event_uid is not None:
+        msg = "a row with a UID of its own is written by a session"
+        raise TypeError(msg)
+    row = _values(entry)
+    if database.engine.dialect.name == "postgresql":
+        with database.alone() as connection:
+            connection.execute(ROW_NOW, row)
+        return
+    with database.bare() as bare:
+        bare.execute(SQLITE_ROW, {"id": None, "at": f"{here():%Y-%m-%d %H:%M:%S.%f}", **row})
+
+
+def _values(entry: Entry) -> dict[str, Any]:
+    return {
         "event_id": entry.event, "event_type": entry.kind, "action": entry.action,
         "outcome": entry.outcome, "actor": entry.actor, "actor_role": entry.actor_role,
         "ae_title": entry.ae_title, "network_address": entry.network_address,
@@ -89,16 +117,6 @@ def record(session: Session | Connection, entry: Entry) -> None:
         "detail": json.dumps(dict(entry.detail or {}), sort_keys=True),
         "event_uid": entry.event_uid,
     }  # fmt: skip
-    if entry.event_uid is not None:
-        if isinstance(session, Connection):
-            msg = "a row with a UID of its own is written by a session"
-            raise TypeError(msg)
-        once = AuditOnceRow(event_uid=entry.event_uid)
-        session.add_all((once, AuditRow(at=now(session), **row)))
-    elif dialect(session) == "postgresql":
-        session.execute(ROW_NOW, row)
-    else:
-        session.execute(ROW, {"at": now(session), **row})
 
 
 def seal(session: Session, *, limit: int = 1000, everywhere: bool = False) -> int:

@@ -1,11 +1,12 @@
 """Connections: SQLite as the embedded default, PostgreSQL by URL; one way to open a transaction."""
 
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.engine import URL, ExceptionContext, make_url
@@ -49,6 +50,21 @@ class Database:
         """
         with self._alone.connect() as connection:
             yield connection
+
+    @contextmanager
+    def bare(self) -> Iterator[sqlite3.Connection]:
+        """Give the driver's own connection to SQLite: its wrapping is half of what a row takes.
+
+        Raises:
+            DBAPIError: as anywhere else; it says no value.
+        """
+        connection = self.engine.raw_connection()
+        try:
+            yield cast("sqlite3.Connection", connection.driver_connection)
+        except sqlite3.Error as why:
+            raise DBAPIError(None, None, why, hide_parameters=True) from None
+        finally:
+            connection.close()
 
     @contextmanager
     def reading(self) -> Iterator[Session]:
@@ -114,10 +130,15 @@ def now(session: Session | Connection) -> datetime:
     SQLite has none but this machine's, and tells it in milliseconds.
     """
     if dialect(session) == "sqlite":
-        here = datetime.now(UTC)
-        return here.replace(microsecond=here.microsecond // 1000 * 1000)
+        return here()
     moment: datetime = session.execute(POSTGRESQL_NOW).scalar_one()
     return moment.astimezone(UTC)
+
+
+def here() -> datetime:
+    """Give this machine's clock, in whole milliseconds."""
+    moment = datetime.now(UTC)
+    return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
 
 
 def _make_private(path: str | None) -> None:

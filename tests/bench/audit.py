@@ -10,6 +10,7 @@ median over rounds. The product has no switch for that: without means that the c
 """
 
 import argparse
+import gc
 import math
 import random
 import shutil
@@ -379,6 +380,8 @@ def _signed_in(url: str, state: Path) -> Iterator[tuple[Client, Database, int]]:
         token = sessions.open_session(session, user)
     with Client(app) as client:
         client.cookies.set("triage", token, domain="triage.test")
+        gc.collect()
+        gc.freeze()  # as the server does when it is up
         yield client, database, number
     app.state.previews.close()
     database.dispose()

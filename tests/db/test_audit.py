@@ -10,7 +10,7 @@ from sqlalchemy import func, select, text
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from db import audit, checkpoint, lifecycle
-from db.audit import record, seal, verify
+from db.audit import record, record_alone, seal, verify
 from db.chain import GENESIS
 from db.checkpoint import CheckpointError
 from db.engine import Database, connect, now
@@ -33,8 +33,7 @@ def write(database: Database, count: int = 1) -> None:
 
 def test_a_row_alone_is_the_row_of_a_session(database: Database) -> None:
     write(database)
-    with database.alone() as connection:
-        record(connection, entry(detail={"number": 0}))
+    record_alone(database, entry(detail={"number": 0}))
     with database.reading() as session:
         one, other = session.scalars(select(AuditRow).order_by(AuditRow.id)).all()
     columns = [column.name for column in AuditRow.__table__.columns]
@@ -42,11 +41,8 @@ def test_a_row_alone_is_the_row_of_a_session(database: Database) -> None:
     assert set(unlike) <= {"id", "at"}
     assert timedelta() <= other.at - one.at < timedelta(minutes=1)
     assert seal_all(database) == 2
-    with (
-        pytest.raises(TypeError, match="by a session"),
-        database.alone() as connection,
-    ):
-        record(connection, entry(event_uid="1"))
+    with pytest.raises(TypeError, match="by a session"):
+        record_alone(database, entry(event_uid="1"))
 
 
 def seal_all(database: Database, limit: int = 1000) -> int:

@@ -39,9 +39,9 @@ Run by hand, on loopback, beside the tests:
   not offered: Debian's OpenSSL is built without it.
 - wapiti 3.2.3 (cookieflags, csp, http_headers, csrf, xss, sql, file, redirect, crlf) on what is
   served before signing in, behind a server that brings TLS and with `web.secure_cookies`: nothing
-  found. On plain loopback a cookie has no Secure, which is a cross of `triage doctor` anywhere else.
-  The same modules, exec and ssrf on the pages behind it, signed in
-  as reader, admin and auditor in one: 257 addresses, nothing found, one request without an answer.
+  found. On plain loopback a cookie has no Secure, which is a cross of `triage doctor` elsewhere.
+  The same modules, exec and ssrf on the pages behind it, signed in as reader, admin and auditor in
+  one: 257 addresses, nothing found, one request without an answer.
 """
 
 

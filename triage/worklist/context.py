@@ -14,7 +14,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from db.accounts import BreakGlassRow
-from db.audit import SERIOUS, SUCCESS, Entry, Event, record
+from db.audit import SERIOUS, SUCCESS, Entry, Event, record, record_alone
 from db.engine import Database
 from db.listing import Clock
 from db.tables import StudyRow
@@ -198,8 +198,7 @@ def query_entry(request: Request, kind: str, detail: Mapping[str, Any]) -> Entry
 
 def _write(database: Database, entry: Entry, effect: Callable[[Session], None] | None) -> None:
     if effect is None:
-        with database.alone() as connection:
-            record(connection, entry)
+        record_alone(database, entry)
         return
     with database.begin() as session:
         effect(session)
