@@ -32,7 +32,6 @@ class Database:
     """For writing; PostgreSQL's readers draw on its connections, too."""
     readers: Engine
     _alone: Engine
-    _glances: Engine
     _writers: sessionmaker[Session]
     _readers: sessionmaker[Session]
 
@@ -46,7 +45,7 @@ class Database:
     def alone(self) -> Iterator[Connection]:
         """Open a connection on which each statement is a transaction of its own.
 
-        For a single row: it waits for the server once and not three times.
+        For a single one: it waits for the server once and not three times.
         """
         with self._alone.connect() as connection:
             yield connection
@@ -72,12 +71,6 @@ class Database:
         with self._readers.begin() as session:
             yield session
 
-    @contextmanager
-    def glance(self) -> Iterator[Connection]:
-        """Open a connection for a single statement that reads: no transaction is begun or ended."""
-        with self._glances.connect() as connection:
-            yield connection
-
     def dispose(self) -> None:
         """Close every pooled connection."""
         self.engine.dispose()
@@ -92,17 +85,16 @@ def connect(url: str) -> Database:
     if parsed.get_backend_name() == "sqlite":
         _make_private(parsed.database)
         engine, readers = _sqlite(parsed, read_only=False), _sqlite(parsed, read_only=True)
-        alone, glances = (one.execution_options(**ALONE) for one in (engine, readers))
+        alone = engine.execution_options(**ALONE)
     else:
         engine = create_engine(parsed, hide_parameters=True, pool_pre_ping=True, pool_size=4)
         _teach_postgresql(engine)
         readers = engine.execution_options(postgresql_readonly=True)
-        alone = glances = engine.execution_options(isolation_level="AUTOCOMMIT")
+        alone = engine.execution_options(isolation_level="AUTOCOMMIT")
     return Database(
         engine,
         readers,
         alone,
-        glances,
         sessionmaker(engine, expire_on_commit=False),
         sessionmaker(readers, expire_on_commit=False),
     )
@@ -168,7 +160,7 @@ def _sqlite(url: URL, *, read_only: bool) -> Engine:
 
     @event.listens_for(engine, "begin")
     def _on_begin(connection: Any) -> None:  # noqa: ANN401
-        if ALONE.keys() <= connection.get_execution_options().keys():
+        if connection.get_execution_options().get("triage_alone"):
             return
         # A deferred BEGIN that later writes fails at once with "database is locked".
         connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")

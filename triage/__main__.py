@@ -375,6 +375,9 @@ def config_init(state: State = None) -> None:
 
 def main() -> None:
     """Run a command; errors say what, why and what next, without a traceback."""
+    from triage.commands import loading
+
+    loading.begin()  # of the installed program, which comes here by an import
     try:
         app(prog_name="triage")
     except TriageError as why:

@@ -58,12 +58,12 @@ def work(database: Database, settings: Settings) -> None:
         return  # nothing was ever received here
     if not purge.is_ours(places.spool) and settings.readers.group is None:
         log.get().error("nightly.not-purged", why="the spool is not this user's")
-    gone = purge.purge(database, places, rules, actor=ACTOR)
-    if gone:
-        log.get().info("nightly.purged", studies=len(gone), instances=_instances(gone))
     documents = purge_documents(database, rules, actor=ACTOR)
     if documents:
         log.get().info("nightly.documents-purged", studies=documents)
+    gone = purge.purge(database, places, rules, actor=ACTOR)
+    if gone:
+        log.get().info("nightly.purged", studies=len(gone), instances=_instances(gone))
     row = reconcile.reconcile(database, places.spool, actor=ACTOR)
     say = log.get().info if row.balanced else log.get().error
     say(

@@ -21,9 +21,11 @@ from tests.servers import free_port
 
 HEAD: Final = "| | p50 | p95 | p95 by the clock | |\n|---|--:|--:|--:|---|"
 SERVE: Final = (
+    "from triage.commands import loading; loading.begin();"
     "import sys; from pathlib import Path; from triage import settings;"
     "from triage.worklist.app import serve;"
-    "serve(settings.load(Path(sys.argv[1])), port=int(sys.argv[2]))"
+    "serve(settings.load(Path(sys.argv[1])), port=int(sys.argv[2]),"
+    " ready=lambda _: loading.settle())"
 )
 KINDS: Final = ("sqlite", "postgresql")
 LIMITS: Final = {

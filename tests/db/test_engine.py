@@ -322,13 +322,15 @@ def test_a_database_in_memory_makes_no_file(
     assert not list(tmp_path.iterdir())
 
 
-def test_a_glance_reads_what_is_committed_and_holds_no_transaction(database: Database) -> None:
-    wanted = select(UserRow.name).where(UserRow.name == "glanced.at")
-    with database.glance() as connection:
+def test_a_statement_alone_reads_what_is_committed_and_holds_no_transaction(
+    database: Database,
+) -> None:
+    wanted = select(UserRow.name).where(UserRow.name == "looked.at")
+    with database.alone() as connection:
         assert connection.execute(wanted).all() == []
         with database.begin() as session:
             user = UserRow(
-                name="glanced.at", password_hash="", role="admin", created_at=now(session)
+                name="looked.at", password_hash="", role="admin", created_at=now(session)
             )
             session.add(user)
-        assert connection.execute(wanted).scalar_one() == "glanced.at"
+        assert connection.execute(wanted).scalar_one() == "looked.at"

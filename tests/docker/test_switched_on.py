@@ -18,7 +18,7 @@ from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
 from db import audit
 from db.engine import connect
-from tests.docker.services import House, build, end, give, rows, wait
+from tests.docker.services import WAIT_S, House, build, end, give, rows, wait
 from tests.docker.test_compose import optional
 from tests.docker.test_systemd import UNITS, sections
 from tests.servers import free_port
@@ -160,12 +160,13 @@ def test_work_items_are_managed_and_performed_by_the_user_who_works(house: House
     try:
         wait(lambda: echoes(setting(house, "ups", "manager", "port")), serving)
         performing = house.start("triage-ups-work", COMMAND, url, *words("triage-ups-work"))
+        late = threading.Timer(WAIT_S, performing.kill)
+        late.start()
         try:
             assert performing.stderr is not None
-            for line in performing.stderr:
-                if "ups.manager-away" in line:  # it called
-                    break
+            assert any("ups.manager-away" in line for line in performing.stderr)  # it called
         finally:
+            late.cancel()
             end(performing)
         assert performing.returncode == 0
     finally:

@@ -196,11 +196,14 @@ def purge(
             documents = purge_documents.count_due(database, rules)
         else:
             places = work.Places(_spool_root(settings), settings.results)
-            found = work.purge(database, places, rules, actor=common.person())
-            if not work.is_ours(places.spool):
+            is_ours, actor = work.is_ours(places.spool), common.person()
+            documents = (
+                purge_documents.purge_documents(database, rules, actor=actor) if is_ours else 0
+            )
+            found = work.purge(database, places, rules, actor=actor)
+            if not is_ours:
                 typer.echo(NOT_OURS, err=True)
                 raise typer.Exit(common.FAILED)
-            documents = purge_documents.purge_documents(database, rules, actor=common.person())
     rows = [asdict(one) for one in found]
     if as_json:
         common.print_json({"dry_run": dry_run, "studies": rows, "documents_of": documents})

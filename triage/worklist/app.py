@@ -1,6 +1,5 @@
 """The application: routers, guard and gate put together, and the server that runs it."""
 
-import gc
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import cache
@@ -156,8 +155,6 @@ class _Server(uvicorn.Server):
     async def startup(self, sockets: list[Any] | None = None) -> None:
         """Start, then tell the port."""
         await super().startup(sockets)
-        gc.collect()
-        gc.freeze()  # what is here now stays: a collection that looked through it would stop a page
         if self.started and self._ready is not None:
             self._ready(self.servers[0].sockets[0].getsockname()[1])
 

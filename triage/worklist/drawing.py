@@ -8,7 +8,7 @@ from jinja2 import Environment
 from markupsafe import Markup
 
 KEPT_S: Final = 60.0
-"""The first list after this long begins anew: no patient is remembered for longer."""
+"""The first list after this long begins anew: until then the last rows are remembered."""
 MOST: Final = 1_000
 """Rows that are remembered before it begins anew, of a few kilobytes each with what tells them."""
 Key = tuple[tuple[object, ...], str, bool]

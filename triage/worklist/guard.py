@@ -87,7 +87,7 @@ def _find(request: Request) -> Viewer | None:
     if not token:
         return None
     web = here.settings.site.web
-    with here.database.glance() as connection:
+    with here.database.alone() as connection:
         who = sessions.find(connection, web, token)
     passive = request.scope["route"].path in PASSIVE
     if who and not passive and who.idle.total_seconds() > web.session_idle_s / TOUCHES:

@@ -160,18 +160,7 @@ def test_what_did_not_change_is_drawn_once(rows: Database, reader: Viewer, drawn
     assert len(drawn) == 1
 
 
-def test_rows_are_forgotten_after_their_time(
-    rows: Database, reader: Viewer, drawn: Drawn, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with rows.begin() as session:
-        add_study(session)
-    drawn([line(rows, reader)], "", True)
-    monkeypatch.setattr(drawing, "KEPT_S", -1.0)
-    drawn([], "", True)
-    assert len(drawn) == 0
-
-
-def test_and_are_bounded(
+def test_rows_are_forgotten_after_their_time_and_never_many(
     rows: Database, reader: Viewer, drawn: Drawn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with rows.begin() as session:
@@ -181,3 +170,6 @@ def test_and_are_bounded(
     for number in range(9):
         drawn([one], f"?after={number}", True)
         assert 1 <= len(drawn) <= drawing.MOST
+    monkeypatch.setattr(drawing, "KEPT_S", -1.0)
+    drawn([], "", True)
+    assert len(drawn) == 0
