@@ -11,7 +11,8 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import Any, Final, cast
 
-from sqlalchemy import ColumnElement, Table, exists, func, insert, select
+from sqlalchemy import ColumnElement, Select, Table, bindparam, exists, func, insert, select
+from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 from sqlalchemy.dialects.sqlite.base import SQLiteDialect
 from sqlalchemy.orm import Session
 
@@ -24,7 +25,7 @@ from db.tables import AuditRow, AuditSealRow
 
 OVERDUE: Final = timedelta(hours=1)
 WINDOW: Final = 10_000
-"""Ids before the newest sealed one that every sealing looks at again."""
+"""Ids before the newest sealed one that a sealing looks at again."""
 LATE: Final = timedelta(days=1)
 """Once a window, rows this old are looked at: no transaction stays open for longer."""
 _LOCK: Final = 0x7365_616C
@@ -70,12 +71,40 @@ class Entry:
     event_uid: str | None = None
 
 
+GIVEN: Final = [name for name in chain.CONTENT if name not in {"id", "at"}]
+"""Columns of a row that are the caller's to say."""
 ROW: Final = insert(cast("Table", AuditRow.__table__))
 """What nearly every row goes by: a unit of work takes it twice."""
 ROW_NOW: Final = ROW.values(at=func.clock_timestamp())
 """The same by a server's clock, without asking it first."""
 SQLITE_ROW: Final = str(ROW.compile(dialect=SQLiteDialect(paramstyle="named")))
-"""The same in the driver's words."""
+"""The same in the driver's words, as ``record_alone`` needs it."""
+POSTGRESQL_ROW: Final = str(
+    ROW_NOW.inline().compile(
+        dialect=PGDialect_psycopg(),  # type: ignore[no-untyped-call]
+        column_keys=GIVEN,
+    )
+)
+"""And in the other's."""
+
+
+def _is_sealed() -> ColumnElement[bool]:
+    return exists().where(AuditSealRow.audit_id == AuditRow.id)
+
+
+def _waiting(which: ColumnElement[bool]) -> Select[Any]:
+    rows = select(*AuditRow.__table__.columns).where(which, ~_is_sealed())
+    return rows.order_by(AuditRow.id).limit(bindparam("most"))
+
+
+NEWER: Final = _waiting(AuditRow.id > bindparam("after"))
+SINCE: Final = _waiting(AuditRow.at > bindparam("at"))
+NEWEST: Final = select(func.max(AuditSealRow.audit_id))
+LAST: Final = (
+    select(AuditSealRow.seq, AuditSealRow.row_hash).order_by(AuditSealRow.seq.desc()).limit(1)
+)
+SEAL: Final = insert(cast("Table", AuditSealRow.__table__))
+"""What sealing asks twice a second: a statement made anew takes longer than its answer."""
 
 
 def record(session: Session, entry: Entry) -> None:
@@ -102,7 +131,7 @@ def record_alone(database: Database, entry: Entry) -> None:
     row = _values(entry)
     if database.engine.dialect.name == "postgresql":
         with database.alone() as connection:
-            connection.execute(ROW_NOW, row)
+            connection.exec_driver_sql(POSTGRESQL_ROW, row)
         return
     with database.bare() as bare:
         bare.execute(SQLITE_ROW, {"id": None, "at": f"{here():%Y-%m-%d %H:%M:%S.%f}", **row})
@@ -119,32 +148,33 @@ def _values(entry: Entry) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def seal(session: Session, *, limit: int = 1000, everywhere: bool = False) -> int:
+def seal(
+    session: Session, *, limit: int = 1000, back: int | None = None, everywhere: bool = False
+) -> int:
     """Chain rows that are not yet chained, oldest id first; gives how many.
 
     Ids commit out of order, so a row older than the newest sealed one may still be waiting: it is
-    sealed after it. A second sealer at the same moment does nothing. ``everywhere`` looks at every
-    row of the trail, whatever its age.
+    sealed after it, where its id is no more than ``back`` before (``WINDOW`` without). A second
+    sealer at the same moment does nothing. ``everywhere`` looks at every row of the trail,
+    whatever its age.
     """
     if not _sealing_is_ours(session):
         return 0
     if everywhere:
-        return _seal(session, *head(session), AuditRow.id > 0, limit=limit)
-    seq, prev = head(session)
-    newest = session.scalar(select(func.max(AuditSealRow.audit_id))) or 0
-    found = _seal(session, seq, prev, AuditRow.id > newest - WINDOW, limit=limit)
+        return _seal(session, head(session), NEWER, limit=limit, after=0)
+    begin = head(session)
+    after = (session.scalar(NEWEST) or 0) - (WINDOW if back is None else back)
+    found = _seal(session, begin, NEWER, limit=limit, after=after)
+    seq, _ = begin
     if (seq + found) // WINDOW == seq // WINDOW:
         return found
     # Once a window, look further back: a transaction may have been open for longer than one.
-    late = AuditRow.at > now(session) - LATE
-    return found + _seal(session, *head(session), late, limit=limit)
+    return found + _seal(session, head(session), SINCE, limit=limit, at=now(session) - LATE)
 
 
 def head(session: Session) -> tuple[int, str]:
     """Give the last seal's number and hash; zero and GENESIS before the first."""
-    last = session.execute(
-        select(AuditSealRow.seq, AuditSealRow.row_hash).order_by(AuditSealRow.seq.desc()).limit(1)
-    ).first()
+    last = session.execute(LAST).first()
     return (last.seq, last.row_hash) if last else (0, GENESIS)
 
 
@@ -213,26 +243,19 @@ def _sealing_is_ours(session: Session) -> bool:
     return bool(session.scalar(select(func.pg_try_advisory_xact_lock(_LOCK))))
 
 
-def _seal(session: Session, seq: int, prev: str, which: ColumnElement[bool], *, limit: int) -> int:
-    waiting = (
-        select(*AuditRow.__table__.columns)
-        .where(which, ~_is_sealed())
-        .order_by(AuditRow.id)
-        .limit(limit)
-    )
+def _seal(
+    session: Session, begin: tuple[int, str], waiting: Select[Any], *, limit: int, **bound: object
+) -> int:
+    (seq, prev), seals = begin, []
     session.flush()
-    seals = []
-    for number, row in enumerate(session.execute(waiting).mappings(), start=seq + 1):
-        digest = chain.digest(prev, number, {str(name): value for name, value in row.items()})
-        seals.append({"seq": number, "audit_id": row["id"], "prev_hash": prev, "row_hash": digest})
+    rows = session.execute(waiting, {**bound, "most": limit})
+    for number, row in enumerate(rows, start=seq + 1):
+        digest = chain.digest(prev, number, dict(zip(chain.CONTENT, row, strict=True)))
+        seals.append({"seq": number, "audit_id": row[0], "prev_hash": prev, "row_hash": digest})
         prev = digest
     if seals:
-        session.execute(insert(AuditSealRow), seals)
+        session.execute(SEAL, seals)
     return len(seals)
-
-
-def _is_sealed() -> ColumnElement[bool]:
-    return exists().where(AuditSealRow.audit_id == AuditRow.id)
 
 
 def _count_unsealed(session: Session) -> tuple[int, int]:

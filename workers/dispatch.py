@@ -75,7 +75,7 @@ def serve(database: Database, settings: Settings) -> None:
     nightly = Nightly(database, settings)
     rounds = (
         Every(math.inf, lambda: _begin(database, settings)),
-        Every(SEAL_S, lambda: housekeeping.seal_all(database)),
+        Every(SEAL_S, lambda: housekeeping.seal_new(database)),
         Every(pace.reconcile_s, lambda: housekeeping.keep(database, settings)),
         Every(NOTE_S, lambda: _look_ahead(database, settings, nightly)),
     )

@@ -41,7 +41,7 @@ from tests.triage.worklist.builders import add_result, add_study
 from tests.triage.worklist.client import Client
 from triage import settings as noun
 from triage.ingest import ingest_file
-from triage.settings import Completeness
+from triage.settings import Completeness, Work
 from triage.spool import Spool
 from triage.trail.rows import Question, answered
 from triage.trail.saved import SAVED
@@ -300,23 +300,26 @@ class Sealer:
     """Seals as often as the dispatcher does, by the time that went to audited work."""
 
     def __init__(self, database: Database) -> None:
-        self.database, self.waited_s, self.took_s = database, 0.0, [0.0]
+        self.database, self.worked_s, self.sealed_s = database, 0.0, 0.0
+        self.waited_s = {0: 0.0, audit.WINDOW: 0.0}
+        self.turns = {0: SEAL_S, audit.WINDOW: Work().reconcile_s}
 
     def after(self, spent_s: float) -> None:
-        """Seal where its time has come, and keep how long that took."""
-        self.waited_s += spent_s
-        if self.waited_s < SEAL_S:
-            return
-        begun = time.perf_counter()
-        with self.database.begin() as session:
-            audit.seal(session)
-        self.took_s.append(time.perf_counter() - begun)
-        self.waited_s = 0
+        """Seal where its time has come: what is new, and at times what committed late."""
+        self.worked_s += spent_s
+        for back, turn_s in self.turns.items():
+            self.waited_s[back] += spent_s
+            if self.waited_s[back] >= turn_s:
+                self.waited_s[back] = 0.0
+                begun = time.perf_counter()
+                with self.database.begin() as session:
+                    audit.seal(session, back=back)
+                self.sealed_s += time.perf_counter() - begun
 
     @property
     def share(self) -> float:
         """Give the part of the time that goes to sealing."""
-        return sum(self.took_s) / max(len(self.took_s) - 1, 1) / SEAL_S
+        return self.sealed_s / self.worked_s
 
 
 def cost(server: Postgres, folder: Path, rounds: int) -> None:

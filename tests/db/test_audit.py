@@ -145,6 +145,14 @@ class TestSeal:
         assert (verdict(database).sealed, verdict(database).unsealed) == (3, 4)
         assert seal_all(database, limit=3) == 4
 
+    def test_new_rows_are_found_without_a_look_back(self, database: Database) -> None:
+        for count in (4, 0, 2):
+            write(database, count)
+            with database.begin() as session:
+                assert seal(session, back=0) == count
+        found = verdict(database)
+        assert (found.ok, found.sealed, found.unsealed) == (True, 6, 0)
+
     def test_rows_written_in_the_same_transaction_are_sealed_as_stored(
         self, database: Database
     ) -> None:
@@ -177,6 +185,8 @@ class TestSeal:
             write(database, 3)
             assert seal_all(database) == 3
         assert verdict(database).unsealed == 1
+        with database.begin() as session:
+            assert seal(session, back=0) == 0  # it is older than the newest seal
         assert seal_all(database) == 1
         found = verdict(database)
         assert (found.ok, found.sealed, found.unsealed) == (True, 4, 0)

@@ -2,6 +2,7 @@
 
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 from sqlalchemy import event, select, text
 from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError, StatementError
 
-from db.engine import BUSY_TIMEOUT_S, Database, connect, is_transient, now
+from db.engine import BUSY_TIMEOUT_S, FRESH_S, Database, connect, is_transient, now
 from db.lifecycle import Claim
 from db.states import StudyState
 from db.tables import InstanceRow, OutboxRow, StudyRow, UserRow
@@ -293,6 +294,32 @@ class TestPostgres:
             cut()
         assert is_transient(caught.value)
         builders.new_study(postgres_database)
+
+    def test_a_connection_that_was_cut_while_it_rested_is_exchanged(
+        self, postgres_database: Database
+    ) -> None:
+        kinds = postgres_database.begin, postgres_database.alone
+        for ours, other in (kinds, kinds[::-1]):
+            with ours() as one:
+                pid = one.scalar(text("SELECT pg_backend_pid()"))
+            with other() as one:
+                one.execute(text(f"SELECT pg_terminate_backend({pid})"))
+            time.sleep(FRESH_S)
+            with ours() as one:
+                assert one.scalar(text("SELECT pg_backend_pid()")) != pid
+
+    def test_a_connection_in_use_a_moment_ago_is_not_asked(
+        self, postgres_database: Database
+    ) -> None:
+        with postgres_database.alone() as one:
+            pid = one.scalar(text("SELECT pg_backend_pid()"))
+        with postgres_database.begin() as session:
+            session.execute(text(f"SELECT pg_terminate_backend({pid})"))
+        with pytest.raises(DBAPIError) as caught, postgres_database.alone() as one:
+            one.scalar(text("SELECT 1"))
+        assert is_transient(caught.value)
+        with postgres_database.alone() as one:
+            assert one.scalar(text("SELECT 1")) == 1
 
     def test_no_server_is_a_passing_trouble_and_a_wrong_statement_is_not(
         self, postgres_database: Database, tmp_path: Path
