@@ -30,6 +30,7 @@ LATE: Final = timedelta(days=1)
 """Once a window, rows this old are looked at: no transaction stays open for longer."""
 _LOCK: Final = 0x7365_616C
 """Of PostgreSQL's advisory lock: one sealer at a time."""
+_encode = json.JSONEncoder(sort_keys=True).encode
 SUCCESS, MINOR, SERIOUS, MAJOR = 0, 4, 8, 12
 """EventOutcomeIndicator, PS3.15 A.5.3."""
 
@@ -134,7 +135,8 @@ def record_alone(database: Database, entry: Entry) -> None:
             connection.exec_driver_sql(POSTGRESQL_ROW, row)
         return
     with database.bare() as bare:
-        bare.execute(SQLITE_ROW, {"id": None, "at": f"{here():%Y-%m-%d %H:%M:%S.%f}", **row})
+        at = here().replace(tzinfo=None).isoformat(" ", "microseconds")
+        bare.execute(SQLITE_ROW, {"id": None, "at": at, **row})
 
 
 def _values(entry: Entry) -> dict[str, Any]:
@@ -143,7 +145,7 @@ def _values(entry: Entry) -> dict[str, Any]:
         "outcome": entry.outcome, "actor": entry.actor, "actor_role": entry.actor_role,
         "ae_title": entry.ae_title, "network_address": entry.network_address,
         "object_type": entry.object_type, "object_id": entry.object_id,
-        "detail": json.dumps(dict(entry.detail or {}), sort_keys=True),
+        "detail": _encode(dict(entry.detail or {})),
         "event_uid": entry.event_uid,
     }  # fmt: skip
 

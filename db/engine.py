@@ -22,7 +22,6 @@ POSTGRESQL_NOW = text("SELECT clock_timestamp()")
 FRESH_S = 1.0
 """No server restarts in less: a connection that was in use since then is not asked."""
 USED = "triage_used"
-ALONE = {"triage_alone": True}
 RAISED_BY_TRIGGER = "23000"
 """By our own triggers only; their words quote no row."""
 TRANSIENT_SQLSTATES = ("08", "40", "53", "57P", "55P03", "25P03")
@@ -62,7 +61,7 @@ class Database:
         Raises:
             DBAPIError: as anywhere else; it says no value.
         """
-        connection = self.engine.raw_connection()
+        connection = self._alone.raw_connection()
         try:
             yield cast("sqlite3.Connection", connection.driver_connection)
         except sqlite3.Error as why:
@@ -90,8 +89,8 @@ def connect(url: str) -> Database:
         parsed = parsed.set(drivername="postgresql+psycopg")
     if parsed.get_backend_name() == "sqlite":
         _make_private(parsed.database)
-        engine, readers = _sqlite(parsed, read_only=False), _sqlite(parsed, read_only=True)
-        alone: Engine = engine.execution_options(**ALONE)
+        kinds = ("BEGIN IMMEDIATE", "BEGIN", "")
+        engine, readers, alone = (_sqlite(parsed, begin) for begin in kinds)
     else:
         engine, alone = _postgresql(parsed), _postgresql(parsed, isolation_level="AUTOCOMMIT")
         readers = engine.execution_options(postgresql_readonly=True)
@@ -145,13 +144,18 @@ def _make_private(path: str | None) -> None:
     Path(path).touch(mode=0o600)
 
 
-def _sqlite(url: URL, *, read_only: bool) -> Engine:
-    """Open a file for one kind of transaction.
+def _sqlite(url: URL, begin: str) -> Engine:
+    """Open a file for one kind of transaction: one that may write, one that only reads, or none.
 
     A connection that changes its kind (``PRAGMA query_only``) forgets every statement it has
     prepared: a page after a write would take a tenth to a fifth longer.
     """
-    engine = create_engine(url, hide_parameters=True, connect_args={"timeout": BUSY_TIMEOUT_S})
+    engine = create_engine(
+        url,
+        hide_parameters=True,
+        connect_args={"timeout": BUSY_TIMEOUT_S},
+        pool_reset_on_return="rollback" if begin else None,
+    )
 
     @event.listens_for(engine, "connect")
     def _on_connect(connection: Any, _record: Any) -> None:  # noqa: ANN401 - DBAPI objects
@@ -159,15 +163,14 @@ def _sqlite(url: URL, *, read_only: bool) -> Engine:
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=FULL")
         connection.execute("PRAGMA foreign_keys=ON")
-        if read_only:
+        if begin == "BEGIN":
             connection.execute("PRAGMA query_only=ON")
 
     @event.listens_for(engine, "begin")
     def _on_begin(connection: Any) -> None:  # noqa: ANN401
-        if connection.get_execution_options().get("triage_alone"):
-            return
         # A deferred BEGIN that later writes fails at once with "database is locked".
-        connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")
+        if begin:
+            connection.exec_driver_sql(begin)
 
     return engine
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import event, select, text
 from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError, StatementError
+from sqlalchemy.pool import Pool
 
 from db.engine import BUSY_TIMEOUT_S, FRESH_S, Database, connect, is_transient, now
 from db.lifecycle import Claim
@@ -172,17 +173,24 @@ class TestSqlite:
         assert said == ["BEGIN IMMEDIATE", "SELECT 1", "COMMIT", "BEGIN", "SELECT 2", "COMMIT"] * 2
 
     def test_a_statement_alone_is_one_word_to_the_database(self, sqlite_database: Database) -> None:
+        sqlite_database.dispose()
         said: list[str] = []
-        sqlite_database.engine.dispose()
-        event.listen(
-            sqlite_database.engine, "connect", lambda raw, _: raw.set_trace_callback(said.append)
-        )
-        with sqlite_database.alone() as connection:
-            connection.execute(text("CREATE TABLE alone (x)"))
-        assert said == ["CREATE TABLE alone (x)"]
-        with sqlite_database.begin() as session:  # and the same connection begins as ever
-            assert session.scalar(text("SELECT count(*) FROM alone")) == 0
-        assert said[1] == "BEGIN IMMEDIATE"
+
+        def listen(raw: sqlite3.Connection, _: object) -> None:
+            raw.set_trace_callback(said.append)
+
+        event.listen(Pool, "connect", listen)
+        try:
+            with sqlite_database.alone() as connection:
+                said.clear()  # what every connection is told first
+                connection.execute(text("CREATE TABLE alone (x)"))
+            with sqlite_database.bare() as raw:
+                raw.execute("INSERT INTO alone VALUES (1)")
+        finally:
+            event.remove(Pool, "connect", listen)
+        assert said == ["CREATE TABLE alone (x)", "INSERT INTO alone VALUES (1)"]
+        with sqlite_database.reading() as session:
+            assert session.scalar(text("SELECT count(*) FROM alone")) == 1
 
     def test_a_writer_waits_for_the_one_before_it(self, sqlite_database: Database) -> None:
         """A deferred BEGIN would fail here at once with "database is locked"."""
