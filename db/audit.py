@@ -78,7 +78,9 @@ ROW: Final = insert(cast("Table", AuditRow.__table__))
 """What nearly every row goes by: a unit of work takes it twice."""
 ROW_NOW: Final = ROW.values(at=func.clock_timestamp())
 """The same by a server's clock, without asking it first."""
-SQLITE_ROW: Final = str(ROW.compile(dialect=SQLiteDialect(paramstyle="named")))
+SQLITE_ROW: Final = str(
+    ROW.inline().compile(dialect=SQLiteDialect(paramstyle="qmark"), column_keys=["at", *GIVEN])
+)
 """The same in the driver's words, as ``record_alone`` needs it."""
 POSTGRESQL_ROW: Final = str(
     ROW_NOW.inline().compile(
@@ -136,7 +138,7 @@ def record_alone(database: Database, entry: Entry) -> None:
         return
     with database.bare() as bare:
         at = here().replace(tzinfo=None).isoformat(" ", "microseconds")
-        bare.execute(SQLITE_ROW, {"id": None, "at": at, **row})
+        bare.execute(SQLITE_ROW, (at, *[row[name] for name in GIVEN]))
 
 
 def _values(entry: Entry) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from db import counting, narrow, saved_lists
 from db.audit import Entry
 from db.engine import now
-from db.listing import Clock, Listing, Order
+from db.listing import Clock, Listing, Order, Page
 from db.pulse import stamp
 from db.search import search as find
 from triage.worklist import claiming, context, doubts
@@ -29,6 +29,7 @@ CHOICES_S: Final = 60.0
 STAYS_S: Final = 900.0
 """A list that stays open is noted again after this long: studies came into it meanwhile."""
 Wanted = Annotated[Asked, Depends(asked)]
+Found = tuple[Page, Clock]
 
 
 class Remembered:
@@ -71,9 +72,9 @@ class Remembered:
 def studies(request: Request, wanted: Wanted) -> Response:
     """Show a list, audited as a query."""
     with context.of(request).database.reading() as session:
-        values = _list(session, request, wanted)
-        noted = context.note(request, _query(request, wanted, len(values["rows"])))
-        values |= _around(session, request)
+        found = _found(session, request, wanted)
+        noted = context.note(request, _query(request, wanted, found))
+        values = _list(session, request, wanted, found) | _around(session, request)
     answer = context.page(request, "studies.html", values, noted=noted)
     _noticed(request).keep(context.viewer(request).name, wanted.query)
     return answer
@@ -82,14 +83,16 @@ def studies(request: Request, wanted: Wanted) -> Response:
 @router.get("/studies/rows")
 def rows(request: Request, wanted: Wanted) -> Response:
     """Give the same list again, for the page that is open already; audited as one that stays."""
-    with context.of(request).database.reading() as session:
-        values = _list(session, request, wanted)
     name, noticed = context.viewer(request).name, _noticed(request)
-    if noticed.lately(name, wanted.query):
-        return context.page(request, "_list.html", values)
-    noted = context.note(request, _query(request, wanted, len(values["rows"])))
+    noted = None
+    with context.of(request).database.reading() as session:
+        found = _found(session, request, wanted)
+        if not noticed.lately(name, wanted.query):
+            noted = context.note(request, _query(request, wanted, found))
+        values = _list(session, request, wanted, found)
     answer = context.page(request, "_list.html", values, noted=noted)
-    noticed.keep(name, wanted.query)
+    if noted:
+        noticed.keep(name, wanted.query)
     return answer
 
 
@@ -123,16 +126,23 @@ def _noticed(request: Request) -> Noticed:
     return noticed
 
 
-def _query(request: Request, wanted: Asked, count: int) -> Entry:
+def _query(request: Request, wanted: Asked, found: Found) -> Entry:
+    count = len(found[0].studies)
     detail: dict[str, Any] = {"list": wanted.listing, "sort": wanted.order, "count": count}
     if wanted.narrow != ANY:
         detail["filters"] = sorted(key for key, said in wanted.narrow.said().items() if said)
     return context.query_entry(request, "worklist.list", detail)
 
 
-def _list(session: Session, request: Request, wanted: Asked) -> dict[str, Any]:
+def _found(session: Session, request: Request, wanted: Asked) -> Found:
+    """Give the studies: enough to note who looked at them, while the rest is read."""
+    who = context.viewer(request)
+    return read(session, context.of(request), wanted, limit=PAGE_SIZE, user_id=who.user_id)
+
+
+def _list(session: Session, request: Request, wanted: Asked, found: Found) -> dict[str, Any]:
     here, who = context.of(request), context.viewer(request)
-    page, clock = read(session, here, wanted, limit=PAGE_SIZE, user_id=who.user_id)
+    page, clock = found
     remembered: Remembered = request.app.state.remembered
     counts = remembered.counts(session, clock, who.user_id)
     return {
