@@ -88,3 +88,16 @@ def test_postgresql_looks_them_up_too(postgres_database: Database) -> None:
 def test_words_are_split_where_names_are() -> None:
     assert words("  Doe, Jane^M=x  ") == ("Doe", "Jane", "M", "x")
     assert len(words("a " * 50)) == searching.MAX_WORDS
+
+
+@pytest.mark.postgres
+def test_postgresql_plans_each_search_by_its_words(postgres_database: Database) -> None:
+    """A plan that knows no word reads the newest studies first: for a rare word, all of them."""
+    with postgres_database.begin() as session:
+        add_study(session, patient_name="DOE^JANE")
+    with postgres_database.reading() as session:
+        for _ in range(12):  # the driver prepares what it sends a fifth time, the server after
+            assert len(search(session, "doe", limit=5)) == 1
+        plans = "SELECT generic_plans, custom_plans FROM pg_prepared_statements"
+        generic, custom = session.execute(text(f"{plans} WHERE statement LIKE '%ILIKE%'")).one()
+    assert (generic, custom > 0) == (0, True)
