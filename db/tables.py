@@ -45,6 +45,7 @@ class StudyRow(Base):
         ),
         Index("ix_study_modality", "modality", *PLACE, "body_part", "source_ae_title"),
         Index("ix_study_body_part", "body_part", *PLACE, "modality", "source_ae_title"),
+        Index("ix_study_kind", "modality", "body_part", *PLACE, "source_ae_title"),
         Index("ix_study_source_ae_title", "source_ae_title", *PLACE, "modality", "body_part"),
     )  # fmt: skip
 
