@@ -17,7 +17,7 @@ LOOK_BYTES: Final = 16 * 2**20
 """The room on the disk is looked at when a message begins, and again after so much of it."""
 FLUSH_BYTES: Final = 2 * 2**20
 """So much is handed to the disk at a time while more comes, so that the sync has little to wait
-for; the rest when the last of it has come, so that the disk writes while it is judged."""
+for. Smaller ones are written by the sync alone."""
 
 
 class Body:
@@ -33,7 +33,7 @@ class Body:
         has_room: Callable[[], bool],
         header: Callable[[], bytes] = bytes,
     ) -> None:
-        """Write nothing yet. ``header`` is asked again by ``finish``, for it tells the time."""
+        """Write nothing yet. ``header`` is asked again at the end, for it tells the time."""
         self._spool = spool
         self._most_bytes = most_bytes
         self._has_room = has_room
@@ -63,19 +63,6 @@ class Body:
                 self._fail()
         self.size += len(fragment)
 
-    def finish(self) -> None:
-        """Hand the rest to the disk: all of it has come, and none waits for it yet.
-
-        Raises:
-            OSError: the disk refuses.
-        """
-        if self._descriptor < 0:
-            return
-        header = self._make_header()
-        if header and len(header) == len(self._header):
-            os.pwrite(self._descriptor, header, 0)
-        flush_range(self._descriptor, 0, 0)
-
     def content(self) -> memoryview:
         """Give the whole data set, without the header; it ends with ``close``.
 
@@ -98,6 +85,9 @@ class Body:
         Raises:
             OSError: they are not there.
         """
+        header = self._make_header()
+        if header and len(header) == len(self._header):
+            os.pwrite(self._descriptor, header, 0)
         path = self._spool.admit(self._descriptor, self._draft, as_prior=as_prior)
         self._draft = ""
         return path

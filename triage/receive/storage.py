@@ -66,7 +66,6 @@ class Storage:
         named = _named(command)
         if named.sop_class_uid != context.abstract_syntax or not is_storage(named.sop_class_uid):
             raise Refused(CLASS_NOT_SUPPORTED, "SOP class is not the context's")
-        body.finish()
         scanned = scan(body.content(), context.transfer_syntax)
         if (scanned.sop_class_uid, scanned.sop_instance_uid) != named:
             raise Refused(MISMATCH, "command and data set name different instances")

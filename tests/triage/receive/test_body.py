@@ -48,7 +48,6 @@ def test_the_header_tells_the_time_of_the_end(spool: Spool) -> None:
     times = iter([b"BEGUN", b"ENDED"])
     one = Body(spool, 10**6, lambda: True, lambda: next(times))
     sent = fill(one, 3)
-    one.finish()
     path = one.keep()
     one.close()
     assert path.read_bytes() == b"ENDED" + sent
