@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given
 from hypothesis import settings as effort
 from hypothesis import strategies as st
-from sqlalchemy import delete
+from sqlalchemy import delete, event
 
 from db.base import Base
 from db.engine import Database, connect
@@ -153,6 +153,30 @@ def meets(study: StudyRow, filters: Filters) -> bool:
         and (filters.since is None or study.received_at >= filters.since)
         and (filters.until is None or study.received_at < filters.until)
     )
+
+
+def test_few_of_one_kind_are_found_by_an_index_over_modality_and_body_part(
+    sqlite_database: Database,
+) -> None:
+    fill(sqlite_database, [study(1) | {"modality": "MR", "body_part": "HEAD"} for _ in range(9)])
+    asked: list[tuple[str, Any]] = []
+    event.listen(
+        sqlite_database.readers,
+        "before_cursor_execute",
+        lambda _c, _cursor, statement, values, _x, _many: asked.append((statement, values)),
+    )
+    kind = Filters(modality="MR", body_part="CHEST")
+    for listing in (Listing.ALL, Listing.UNREAD, Listing.NOT_PRIORITISED):
+        assert read(sqlite_database, Worklist(listing, Order.PRIORITY, CLOCK, kind), 9) == []
+    plans = []
+    with sqlite_database.bare() as connection:
+        for statement, values in asked:
+            if "modality = ?" not in statement:
+                continue
+            plans.append(connection.execute(f"EXPLAIN QUERY PLAN {statement}", values).fetchall())
+    assert plans
+    for plan in plans:
+        assert any("ix_study_kind (modality=? AND body_part=?" in row[3] for row in plan), plan
 
 
 def test_the_choices_of_the_filters_are_what_there_is(tables: Database) -> None:

@@ -4,17 +4,20 @@ import subprocess
 import sys
 import time
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from sqlalchemy import select
 
 from db import lifecycle
+from db.audit import SUCCESS, Entry, Event, record, verify
 from db.engine import Database, now
 from db.lifecycle import Claim
 from db.states import StudyState
 from db.tables import StudyRow
+from triage import settings as noun
 from triage.settings import Work
-from workers.housekeeping import bury, free_the_dead, seal
+from workers.housekeeping import bury, free_the_dead, keep, seal, seal_new
 from workers.lease import EXIT_WALL_LIMIT, held, is_dead, owner
 
 PACE = Work(lease_s=0.6, wall_limit_s=30, max_attempts=3)
@@ -29,11 +32,13 @@ def study(database: Database) -> int:
         return row.id
 
 
-def claimed(database: Database, study_id: int, name: str | None = None) -> Claim:
+def claimed(
+    database: Database, study_id: int, name: str | None = None, *, pace: Work = PACE
+) -> Claim:
     with database.begin() as session:
         claim = lifecycle.claim(
             session, study_id, [StudyState.RECEIVING], owner=name or owner(),
-            lease=timedelta(seconds=PACE.lease_s), max_attempts=PACE.max_attempts,
+            lease=timedelta(seconds=pace.lease_s), max_attempts=pace.max_attempts,
         )  # fmt: skip
     assert claim is not None
     return claim
@@ -45,9 +50,11 @@ def leased_until(database: Database) -> object:
 
 
 def test_the_heartbeat_outlives_the_lease(database: Database) -> None:
-    claim = claimed(database, study(database))
-    with held(database, claim, PACE):
-        time.sleep(1.5)
+    """Of two seconds: a machine that stands still for half of one is no dead worker."""
+    pace = PACE.model_copy(update={"lease_s": 2.0})
+    claim = claimed(database, study(database), pace=pace)
+    with held(database, claim, pace):
+        time.sleep(2.5 * pace.lease_s)
         with database.reading() as session:
             states = [StudyState.RECEIVING]
             assert lifecycle.due(session, states, limit=5, max_attempts=3) == []
@@ -93,6 +100,25 @@ def test_three_crashes_bury_the_study_with_an_audit_row(database: Database) -> N
     assert seal(database) == 1
 
 
+@pytest.mark.postgres
+def test_what_committed_too_late_for_the_quick_round_is_sealed_by_the_slow_one(
+    postgres_database: Database, tmp_path: Path
+) -> None:
+    entry = Entry(event=Event.QUERY, kind="worklist.list", outcome=SUCCESS, actor="reader")
+    with postgres_database.begin() as late:
+        record(late, entry)
+        late.flush()
+        with postgres_database.begin() as session:
+            record(session, entry)
+        seal_new(postgres_database)
+    seal_new(postgres_database)
+    with postgres_database.reading() as session:
+        assert verify(session).unsealed == 1
+    keep(postgres_database, noun.load(tmp_path))
+    with postgres_database.reading() as session:
+        assert verify(session).unsealed == 0
+
+
 @pytest.mark.timeout(60)
 def test_a_hung_step_ends_its_process(sqlite_database: Database) -> None:
     study_id = study(sqlite_database)
@@ -101,6 +127,7 @@ def test_a_hung_step_ends_its_process(sqlite_database: Database) -> None:
 import time
 from datetime import timedelta
 from db import lifecycle
+from db.audit import SUCCESS, Entry, Event, record, verify
 from db.engine import connect
 from db.states import StudyState
 from triage.settings import Work

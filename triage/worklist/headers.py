@@ -8,18 +8,21 @@ from http import HTTPStatus
 from pathlib import PurePath
 from typing import Final
 
+from sqlalchemy.exc import DBAPIError
 from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
-from starlette.responses import HTMLResponse
+from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from db.engine import is_transient
 from triage import log
 from triage.worklist import assets
 
 MAX_BODY_BYTES: Final = 65_536
 MAX_WORK_ITEM_BYTES: Final = 4_194_304
 """A work item names every instance of a study."""
-PROGRAMS: Final = "/dicomweb/"
+WORK_ITEMS: Final = "/dicomweb/"
+PROGRAMS: Final = ("/api/", WORK_ITEMS)
 CONTENT_SECURITY_POLICY: Final = "; ".join(
     (
         "default-src 'self'",
@@ -64,16 +67,23 @@ OHIF_HEADERS: Final = {
 """Of OHIF's own files, which hold nothing of a patient: it decodes in workers and WebAssembly."""
 KEPT: Final = (HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT, HTTPStatus.NOT_MODIFIED)
 HSTS: Final = "max-age=31536000"
-BROKEN: Final = """<!doctype html>
+RETRY_AFTER_S: Final = 5
+PAGE: Final = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>Triage</title>
 <link rel="stylesheet" href="/static/triage.css"></head>
-<body><main class="notice"><h1>Something went wrong here</h1>
-<p>The page could not be made. Nothing was lost: studies are received and analysed apart from the
-pages. Tell the administrator this number: <code>{error}</code></p>
+<body><main class="notice"><h1>{title}</h1>
+<p>{said}</p>
 <p><a href="/studies">Back to the worklist</a></p>
 <p>For prioritization only. Not for diagnosis. Review full images per standard of care.</p>
 </main></body></html>
 """
+BROKEN: Final = """The page could not be made. Nothing was lost: studies are received and analysed
+apart from the pages. Tell the administrator this number: <code>{error}</code>"""
+AWAY: Final = (
+    "Try again in a moment. Studies that come now are kept. "
+    "If you sent a form, look first whether it was taken."
+)
+AWAY_TITLE: Final = "The database does not answer"
 
 
 class Gate:
@@ -110,11 +120,22 @@ class Gate:
         except Exception as why:  # noqa: BLE001 - a trace may quote a patient; its place does not
             error = _report(why)
             if not started:
-                await HTMLResponse(BROKEN.format(error=error), 500)(scope, receive, sending)
+                await _trouble(scope["path"], why, error)(scope, receive, sending)
+
+
+def _trouble(path: str, why: Exception, error: str) -> Response:
+    """Say what went wrong, without asking the database for anything."""
+    if not (isinstance(why, DBAPIError) and is_transient(why)):
+        text = PAGE.format(title="Something went wrong here", said=BROKEN.format(error=error))
+        return HTMLResponse(text, 500)
+    headers = {"Retry-After": str(RETRY_AFTER_S)}
+    if path.startswith(PROGRAMS):
+        return JSONResponse({"detail": f"{AWAY_TITLE}. {AWAY}"}, 503, headers)
+    return HTMLResponse(PAGE.format(title=AWAY_TITLE, said=AWAY), 503, headers)
 
 
 def _most(scope: Scope) -> int:
-    return MAX_WORK_ITEM_BYTES if scope["path"].startswith(PROGRAMS) else MAX_BODY_BYTES
+    return MAX_WORK_ITEM_BYTES if scope["path"].startswith(WORK_ITEMS) else MAX_BODY_BYTES
 
 
 def _limited(receive: Receive, left: int) -> Receive:

@@ -107,6 +107,8 @@ def search(
     text = "".join(one for one in text if one.isprintable()).strip()[:MAX_SEARCH]
     with here.database.reading() as session:
         found = find(session, text, limit=PAGE_SIZE + 1, before=before)
+        count = {"count": len(found[:PAGE_SIZE])}
+        noted = context.note(request, context.query_entry(request, "worklist.search", count))
         clock = here.clock(now(session))
         shown = lines(session, found[:PAGE_SIZE], clock, here.settings.site.reading, who)
     values = {
@@ -117,8 +119,7 @@ def search(
         "wanted": Asked(),
         "claim_reasons": claiming.REASONS,
     }
-    entry = context.query_entry(request, "worklist.search", {"count": len(shown)})
-    return context.page(request, "search.html", values, noted=context.note(request, entry))
+    return context.page(request, "search.html", values, noted=noted)
 
 
 def _noticed(request: Request) -> Noticed:
