@@ -83,7 +83,18 @@ def _postgresql(found: tuple[str, ...]) -> Select[StudyRow]:
     joined = literal_column(
         "(" + " || chr(10) || ".join(f"study.{one.key}" for one in TEXTS) + ")", String
     )
-    return select(StudyRow).where(*(joined.ilike(_pattern(one)) for one in found))
+    return select(StudyRow).where(*(_holds(joined, one) for one in found))
+
+
+def _holds(joined: ColumnElement[str], word: str) -> ColumnElement[bool]:
+    """Compare with the joined texts.
+
+    A word that no index knows is looked for in every row: by its bytes where it has no capitals
+    but ASCII's, which takes two thirds of the time.
+    """
+    if len(word) < TRIGRAM and (word.isascii() or word.lower() == word.upper()):
+        joined = joined.collate("C")
+    return joined.ilike(_pattern(word))
 
 
 def _anywhere(word: str) -> ColumnElement[bool]:

@@ -35,6 +35,16 @@ def test_names_of_two_characters_are_found(database: Database, typed: str) -> No
         assert len(search(session, typed, limit=5)) == 1
 
 
+@pytest.mark.postgres
+@pytest.mark.parametrize("typed", ["\u00f6z", "\u00d6Z", "\u00d6", "ay", "AY"])
+def test_postgresql_tells_no_capitals_apart_in_short_words(
+    postgres_database: Database, typed: str
+) -> None:
+    with postgres_database.begin() as session:
+        add_study(session, patient_name="\u00d6Z^Ay\u015fe")
+        assert len(search(session, typed, limit=5)) == 1
+
+
 @pytest.mark.parametrize("typed", ["doe", "do"])
 def test_the_latest_come_first_and_not_more_than_asked(database: Database, typed: str) -> None:
     with database.begin() as session:

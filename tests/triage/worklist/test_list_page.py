@@ -195,6 +195,7 @@ def test_a_server_that_is_gone_is_told_and_the_rows_stay(house: House, window: W
     expect(page.locator("#freshness")).to_have_text("Live")
     before = names(page)
     page.route("**/studies/rows*", lambda route: route.abort())
+    page.wait_for_function("window.htmx")
     page.evaluate("window.htmx.trigger(document.getElementById('list'), 'refresh')")
     expect(page.locator("#trouble")).to_contain_text("The server does not answer")
     assert names(page) == before
