@@ -107,10 +107,12 @@ def detect_and_map(
     if anomaly.map_NHW is None or volume.origin is None:
         return detection, None
     uids = [image.ref.sop_instance_uid for image in series.images]
+    peaks = artifact.calibration.peaks.get(detection.calibration.stratum, ())
     found = AnomalyMap(
         values=anomaly.map_NHW.numpy(),
         to_source=volume.origin.to_source_N44.numpy(),
         frames=tuple((uids[image], frame + 1) for image, frame in volume.origin.frames),
+        healthy=np.asarray(peaks, np.float32),
     )
     return with_regions(detection, series, found), found
 

@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -25,6 +25,7 @@ from triage.sharing import NOBODY, Readers
 Floats = npt.NDArray[np.float32]
 Matrices = npt.NDArray[np.float64]
 _FRAMES: Final = "frames"
+_NONE: Final = np.zeros(0, np.float32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +38,26 @@ class AnomalyMap:
     """(1 or N, 4, 4): ``to_source_N44`` of ``models.contract.Origin``."""
     frames: tuple[tuple[str, int], ...]
     """SOP Instance UID and frame number, from 1, of each source frame, in geometric order."""
+    healthy: Floats = field(default_factory=lambda: _NONE)
+    """Ascending: the highest value of each healthy study's map, of the calibration's stratum that
+    spoke about the series; empty where the calibration or the map is older than this."""
+
+    def as_strange(self, values: Floats) -> Floats:
+        """Give each value's p, in [1 / (n + 1), 1]: in how many healthy studies a map is as high.
+
+        That is (1 + #{h_i >= value}) / (n + 1) over the highest values h_i of n healthy maps, so
+        one healthy study in 1 / p has such a point anywhere: a point is compared with the highest
+        of whole studies, and however many it has, a healthy one gets p <= a anywhere with a
+        probability of at most a (Westfall and Young 1993, the maximum's distribution).
+
+        Raises:
+            ValueError: no healthy map is known.
+        """
+        if not len(self.healthy):
+            msg = "the map says nothing of healthy ones"
+            raise ValueError(msg)
+        above = len(self.healthy) - np.searchsorted(self.healthy, values, side="left")
+        return ((1 + above) / (len(self.healthy) + 1)).astype(np.float32)
 
     def on_source(self, frame: int, rows: int, columns: int, *, step: int = 1) -> Floats:
         """Give the map on a source frame's pixels, or on every ``step``-th row and column of them.
@@ -64,6 +85,7 @@ def keep(one: AnomalyMap, folder: Path, readers: Readers = NOBODY) -> str:
     tensors: dict[str, npt.NDArray[Any]] = {
         "values": np.ascontiguousarray(one.values, np.float32),
         "to_source": np.ascontiguousarray(one.to_source, np.float64),
+        "healthy": np.ascontiguousarray(one.healthy, np.float32),
     }
     content = save(tensors, metadata={_FRAMES: json.dumps(one.frames)})
     sha256 = hashlib.sha256(content).hexdigest()
@@ -96,7 +118,8 @@ def read(folder: Path, sha256: str) -> AnomalyMap:
         raise Broken(code="corrupt", detail="A stored anomaly map changed on disk")
     try:
         tensors, frames = load(content), _frames(content)
-        return AnomalyMap(tensors["values"], tensors["to_source"], frames)
+        healthy = tensors.get("healthy", _NONE)
+        return AnomalyMap(tensors["values"], tensors["to_source"], frames, healthy)
     except (SafetensorError, KeyError, ValueError):
         raise Broken(code="corrupt", detail="A stored anomaly map is not readable") from None
 

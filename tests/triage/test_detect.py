@@ -9,10 +9,10 @@ from torch import Tensor
 
 from models.artifact import Artifact
 from models.calibrate import Rule, calibrate
-from models.contract import Anomaly, Batch, Detector, Loss, Volume
+from models.contract import Anomaly, Batch, Detector, Loss, Origin, Volume
 from models.healthy import Healthy, calibrate_studies
 from tests.models.cards import card
-from triage.detect import detect, place_of, strata, with_regions
+from triage.detect import detect, detect_and_map, place_of, strata, with_regions
 from triage.errors import Broken, NotEligible
 from triage.maps import AnomalyMap
 from triage.study import Image, InstanceRef, Patient, Series, Study, StudyRef
@@ -183,6 +183,32 @@ class TestRegions:
         found = AnomalyMap(np.zeros((1, 4, 4), np.float32), np.eye(4)[None], (("1.2.0", 1),))
         (one,) = with_regions(detection, series, found).carried
         assert one.region_px is None
+
+
+class _Drawing(_Brightness):
+    """Its map is the picture."""
+
+    @torch.inference_mode()
+    def score(self, voxels_NCHW: Tensor) -> Anomaly:
+        return Anomaly(score_N=voxels_NCHW.mean((1, 2, 3)), map_NHW=voxels_NCHW[:, 0])
+
+
+class TestMaps:
+    def test_a_map_knows_the_healthy_ones_of_the_stratum_that_spoke(self) -> None:
+        artifact = _artifact(_Drawing())
+        peaks = {"DX/CHEST": (0.5, 0.75), "DX/CHEST/child": (0.25,)}
+        calibration = artifact.calibration.model_copy(update={"peaks": peaks})
+        plain = _volume([0.9])
+        origin = Origin(torch.eye(4, dtype=torch.float64)[None], ((0, 0),))
+        volume = Volume(plain.voxels_NCHW, plain.source_N, None, origin)
+        keys = ("DX/CHEST/child", "DX/CHEST")  # of the first there are too few
+        known = replace(artifact, calibration=calibration)
+        _, found = detect_and_map(volume, _series(1), known, keys, min_n=50)
+        assert found is not None
+        assert list(found.healthy) == [0.5, 0.75]
+        _, bare = detect_and_map(volume, _series(1), artifact, keys, min_n=50)
+        assert bare is not None
+        assert len(bare.healthy) == 0
 
 
 class TestPlace:

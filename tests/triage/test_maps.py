@@ -1,5 +1,6 @@
 """Anomaly maps: kept as they are, found again, and laid where they came from."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,13 +18,14 @@ def one(frames: int = 2, side: int = 4, scale: float = 3.0) -> maps.AnomalyMap:
 
 
 def test_what_is_kept_is_read_again(tmp_path: Path) -> None:
-    kept = one()
+    kept = replace(one(), healthy=np.asarray([0.5, 0.75], np.float32))
     sha256 = maps.keep(kept, tmp_path)
     assert maps.keep(kept, tmp_path) == sha256
     found = maps.read(tmp_path, sha256)
     assert (found.values == kept.values).all()
     assert (found.to_source == kept.to_source).all()
     assert found.frames == kept.frames
+    assert (found.healthy == kept.healthy).all()
     assert [path.suffix for path in tmp_path.rglob("*") if path.is_file()] == [".map"]
 
 

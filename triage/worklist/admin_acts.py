@@ -1,8 +1,4 @@
-"""What admins do from their pages. Each act first shows what it will do, and is audited.
-
-The asking works without a script: a form sent without ``sure`` is answered with the question, whose
-form sends the same again with it. The session's token guards both.
-"""
+"""What admins do from their pages. Each act first shows what it will do, and is audited."""
 
 import json
 import os
@@ -22,13 +18,12 @@ from triage.record.letters import NothingToResend
 from triage.record.retries import NotFailed
 from triage.record.withdrawals import Who
 from triage.worklist import accounts, admin, auth, context
+from triage.worklist.asking import YES, Sure, ask
 from triage.worklist.auth import NotAccepted
 
 router = APIRouter()
 Number = Annotated[int, Path(ge=1, le=2**31 - 1)]
 Text = Annotated[str, Form(max_length=300)]
-Sure = Annotated[str, Form(max_length=8)]
-YES: Final = "yes"
 EXAMINED_WITHIN_S: Final = 180.0
 
 
@@ -180,12 +175,7 @@ def _examined(request: Request) -> Sequence[dict[str, Any]]:
 
 
 def _ask(request: Request, title: str, said: str, fields: dict[str, list[str]]) -> Response:
-    """Show the question; its form sends the same again, with ``sure``."""
-    values = {
-        "place": "admin", "title": title, "said": said, "fields": fields,
-        "action": request.url.path, "back": _back(request.url.path),
-    }  # fmt: skip
-    return context.page(request, "confirm.html", values)
+    return ask(request, title, said, fields, back=_back(request.url.path))
 
 
 def _back(path: str) -> str:

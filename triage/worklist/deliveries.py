@@ -10,10 +10,18 @@ from triage.errors import TriageError
 from triage.record import letters, withdrawals
 from triage.record.withdrawals import REASONS, SUPERSEDED, Who
 from triage.worklist import access, context
+from triage.worklist.asking import YES, Sure, ask
 
 router = APIRouter()
 CHOICES: Final = tuple(
     (code, reason.words) for code, reason in REASONS.items() if code != SUPERSEDED
+)
+RESENT: Final = (
+    "It goes to its destination once more, with the same UID: what is there already stays one."
+)
+WITHDRAWN: Final = (
+    "Every destination that has the report is told, and it cannot be put back: a new analysis "
+    "makes a new one."
 )
 Number = Annotated[int, Path(ge=1, le=2**31 - 1)]
 Text = Annotated[str, Form(max_length=32)]
@@ -33,22 +41,33 @@ def deliveries(request: Request) -> Response:
 
 
 @router.post("/deliveries/{outbox_id}/resend")
-def resend(request: Request, outbox_id: Number, study: Text = "") -> Response:
-    """Have one document sent again, audited."""
+def resend(request: Request, outbox_id: Number, study: Text = "", sure: Sure = "") -> Response:
+    """Have one document sent again, once it is confirmed; audited."""
+    back = f"/studies/{int(study)}" if study.isdecimal() else "/deliveries"
+    if sure != YES:
+        return ask(
+            request, f"Send document {outbox_id} again", RESENT, {"study": [study]}, back=back,
+            place="deliveries",
+        )  # fmt: skip
     try:
         with context.of(request).database.begin() as session:
             letters.resend(session, [outbox_id], _who(request))
     except TriageError:
         raise HTTPException(404, "There is nothing to send again.") from None
-    back = f"/studies/{int(study)}" if study.isdecimal() else "/deliveries"
     return RedirectResponse(back, 303)
 
 
 @router.post("/studies/{study_id}/withdraw")
-def withdraw(request: Request, study_id: Number, reason: Text) -> Response:
-    """Take the study's latest report back, with its reason, audited."""
+def withdraw(request: Request, study_id: Number, reason: Text, sure: Sure = "") -> Response:
+    """Take the study's latest report back, with its reason, once it is confirmed; audited."""
     if reason not in dict(CHOICES):
         raise HTTPException(400, "Choose a reason.")
+    if sure != YES:
+        said = f"{words(reason)}. {WITHDRAWN}"
+        return ask(
+            request, f"Withdraw the report of study {study_id}", said, {"reason": [reason]},
+            back=f"/studies/{study_id}", place="studies",
+        )  # fmt: skip
     try:
         with context.of(request).database.begin() as session:
             withdrawals.withdraw(session, study_id, reason, _who(request))

@@ -1,7 +1,8 @@
 """The heat map of one frame, in research mode alone: the decisive detector's map, as it was made.
 
-It is sent at the detector's own resolution and laid on the frame by the browser; what is under the
-threshold is zero, and so transparent. In triage mode there is no such thing, whatever is kept.
+It is sent at the detector's own resolution and laid on the frame by the browser, in the units of
+its calibration: how many healthy studies have a point as strong. What most of them have is zero,
+and so transparent. In triage mode there is no such thing, whatever is kept.
 """
 
 import json
@@ -30,6 +31,10 @@ from triage.worklist.viewing import StudyId, study_of
 router = APIRouter()
 NONE_HERE: Final = "No heat map is kept of this image."
 LEVELS: Final = 255
+BEYOND: Final = 191
+"""The level of a point that is as strong as the strongest of all healthy studies."""
+SHOWN_FROM_P: Final = 0.5
+"""Weaker points are not drawn: more than half of the healthy studies have such a one."""
 ROWS, COLUMNS = 0x00280010, 0x00280011
 Levels = npt.NDArray[np.uint8]
 COARSE_PX: Final = 512
@@ -38,7 +43,7 @@ COARSE_PX: Final = 512
 
 @router.get("/studies/{study_id}/view/heat/{sop}/{frame}")
 def heat(request: Request, study_id: StudyId, asked: Asked) -> Response:
-    """Give the map of one frame: one byte a pixel, 0 under the threshold, 255 the strongest."""
+    """Give the map of one frame: one byte a pixel, 0 not drawn, 255 the series' strongest."""
     here = context.of(request)
     if here.settings.site.intended_use.mode != "research":
         raise HTTPException(404, "There is no such page.")
@@ -60,7 +65,7 @@ def heat(request: Request, study_id: StudyId, asked: Asked) -> Response:
     if frame not in one.frames:
         return JSONResponse({"detail": NONE_HERE}, 404)
     laid = levels(one, one.frames.index(frame), size, here.settings.site.reporting.region_from)
-    facts = _facts(one, detection, laid) | {"from": here.settings.site.reporting.region_from}
+    facts = _facts(one, detection, laid) | _scale(one, here.settings.site.reporting.region_from)
     told = {"X-Heat": json.dumps(facts | {"step": _step(size), "full": size})}
     return Response(laid.tobytes(), media_type=PIXELS, headers=told)
 
@@ -68,12 +73,25 @@ def heat(request: Request, study_id: StudyId, asked: Asked) -> Response:
 def levels(one: AnomalyMap, frame: int, size: tuple[int, int], share: float) -> Levels:
     """Lay the map on a frame of ``size`` rows and columns, on every n-th of them.
 
-    0 is less than ``share`` of the series' highest value, 255 that value.
+    Up to ``BEYOND`` a level says in how many healthy studies a point is as strong, from one in
+    two, as the logarithm of that; from there on how far it is above all of them, up to the series'
+    highest value at 255. Where no healthy map is known, 1 is ``share`` of that value.
     """
     top = max(float(one.values.max()), 1e-9)
-    laid = one.on_source(frame, *size, step=_step(size)) / top
-    shown = np.rint(1 + (laid - share) / (1 - share) * (LEVELS - 1))
-    found: Levels = np.where(laid >= share, np.clip(shown, 1, LEVELS), 0).astype(np.uint8)
+    laid = one.on_source(frame, *size, step=_step(size))
+    if not len(one.healthy):
+        return _scaled((laid / top - share) / (1 - share), 1, LEVELS)
+    p, least = one.as_strange(laid), 1 / (len(one.healthy) + 1)
+    highest = float(one.healthy[-1])
+    within = _scaled(np.log(p / SHOWN_FROM_P) / np.log(least / SHOWN_FROM_P), 1, BEYOND)
+    above = _scaled((laid - highest) / max(top - highest, 1e-9), BEYOND, LEVELS)
+    return np.where(laid > highest, above, within)
+
+
+def _scaled(share: maps.Floats, low: int, high: int) -> Levels:
+    """Give the levels from ``low`` at 0 to ``high`` at 1, and 0 below."""
+    shown = np.rint(low + np.clip(share, 0, 1) * (high - low))
+    found: Levels = np.where(share >= 0, shown, 0).astype(np.uint8)
     return found
 
 
@@ -94,6 +112,14 @@ def _decisive(session: Session, study: StudyRow) -> tuple[DetectionRow, str] | N
     name = select(MapRow.sha256).where(MapRow.detection_id == strongest.id)
     sha256 = session.scalar(name)
     return (strongest, sha256) if sha256 else None
+
+
+def _scale(one: AnomalyMap, share: float) -> dict[str, Any]:
+    """Say what the levels mean: of how many healthy maps, or what share of the highest value."""
+    if not len(one.healthy):
+        return {"from": share}
+    least = float(one.as_strange(np.asarray([one.values.max()], np.float32))[0])
+    return {"healthy": len(one.healthy), "from_p": SHOWN_FROM_P, "least_p": least}
 
 
 def _facts(one: AnomalyMap, detection: DetectionRow, laid: Levels) -> dict[str, Any]:

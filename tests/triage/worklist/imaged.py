@@ -1,6 +1,6 @@
 """Studies with images of known pixels, stored and listed as the ingestor leaves them."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import count
 from pathlib import Path
 
@@ -121,8 +121,13 @@ def stored(settings: Settings, sha256: str) -> Path:
     return settings.spool / "store" / sha256[:2] / f"{sha256}.dcm"
 
 
-def with_map(settings: Settings, rows: Database, *, side: int = 8) -> tuple[int, str]:
-    """Receive a slice whose decisive detection has a map that is hot in one corner."""
+def with_map(
+    settings: Settings, rows: Database, *, side: int = 8, healthy: Sequence[float] = ()
+) -> tuple[int, str]:
+    """Receive a slice whose decisive detection has a map that is hot in one corner.
+
+    Its highest value there is 4, in the opposite corner 1; ``healthy`` are those of healthy maps.
+    """
     [built] = ct(1)
     study = receive(settings, rows, [built])
     detection = judged(rows, study)
@@ -131,7 +136,8 @@ def with_map(settings: Settings, rows: Database, *, side: int = 8) -> tuple[int,
     ratio = SIDE / side
     matrix = np.diag([1.0, ratio, ratio, 1.0])
     matrix[1:3, 3] = (ratio - 1) / 2
-    one = maps.AnomalyMap(values, matrix[None], ((built.SOPInstanceUID, 1),))
+    frames = ((built.SOPInstanceUID, 1),)
+    one = maps.AnomalyMap(values, matrix[None], frames, np.asarray(healthy, np.float32))
     with rows.begin() as session:
         session.add(MapRow(detection_id=detection, sha256=maps.keep(one, settings.results)))
     return study, str(built.SOPInstanceUID)

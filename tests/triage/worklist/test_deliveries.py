@@ -55,7 +55,11 @@ def test_looking_is_audited(client: Client, rows: Database, study: int) -> None:
 def test_an_admin_sends_it_again(client: Client, rows: Database, study: int) -> None:
     number = document(rows).id
     form = {"csrf_token": client.csrf(), "study": str(study)}
-    answer = client.post(f"/deliveries/{number}/resend", form)
+    question = client.post(f"/deliveries/{number}/resend", form)
+    assert question.status_code == 200
+    assert f"Send document {number} again?" in question.text
+    assert document(rows).state == "refused"
+    answer = client.post(f"/deliveries/{number}/resend", form | {"sure": "yes"})
     assert (answer.status_code, answer.headers["location"]) == (303, f"/studies/{study}")
     row = document(rows)
     assert (row.state, row.due_at is not None) == ("queued", True)
@@ -70,6 +74,12 @@ def test_a_report_is_withdrawn_with_a_reason(
     be(rows, role)
     assert "Withdraw the report" in client.get(f"/studies/{study}").text
     form = {"csrf_token": client.csrf(), "reason": "wrong-patient"}
+    question = client.post(f"/studies/{study}/withdraw", form)
+    assert question.status_code == 200
+    assert f"Withdraw the report of study {study}?" in question.text
+    assert "The report is about another patient." in question.text
+    assert document(rows).state == "refused"
+    form["sure"] = "yes"
     assert client.post(f"/studies/{study}/withdraw", form).status_code == 303
     assert document(rows).state == "withdrawn"
     [entry] = audited(rows, "report.withdrawn")
@@ -103,7 +113,7 @@ def test_a_withdrawal_needs_a_reason_that_a_person_may_give(
 
 
 def test_what_is_not_there_is_404(client: Client, rows: Database, study: int) -> None:
-    form = {"csrf_token": client.csrf(), "reason": "wrong-patient"}
+    form = {"csrf_token": client.csrf(), "reason": "wrong-patient", "sure": "yes"}
     assert client.post("/deliveries/99/resend", form).status_code == 404
     assert client.post("/studies/99/withdraw", form).status_code == 404
     client.post(f"/studies/{study}/withdraw", form)

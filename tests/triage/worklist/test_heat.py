@@ -1,6 +1,7 @@
 """The heat map: in research mode, where a map is kept, at its own size; nothing under the limit."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -34,6 +35,33 @@ def test_it_lies_where_the_detector_looked_and_is_empty_under_the_limit(
     assert not shown[32:, :].any(), "a quarter of the highest is not drawn"
     (entry,) = audited(rows, "viewer.heat")
     assert entry.event_id == "110103"
+
+
+def test_with_healthy_maps_it_says_how_many_have_a_point_as_strong(
+    client: Client, rows: Database, settings: Settings
+) -> None:
+    healthy = [0.5] * 2 + [2.0] * 5 + [3.0] * 2
+    study, sop = imaged.with_map(settings, rows, healthy=healthy)
+    answer = client.get(f"/studies/{study}/view/heat/{sop}/1")
+    facts = json.loads(answer.headers["x-heat"])
+    assert (facts["healthy"], facts["from_p"], facts["least_p"]) == (9, 0.5, pytest.approx(0.1))
+    shown = np.frombuffer(answer.content, np.uint8).reshape(facts["rows"], facts["columns"])
+    assert shown[2, 2] == 255, "stronger than all healthy ones, and the strongest here"
+    assert not shown[32:, :].any(), "seven of nine healthy studies have a point as strong as 1"
+
+
+def test_a_level_is_a_rank_among_healthy_maps_and_beyond_them_a_height() -> None:
+    values = np.asarray([[[1.9, 2.0, 2.9, 3.0, 3.0, 3.5, 4.0]]], np.float32)
+    healthy = np.sort(np.r_[np.full(60, 1.0), np.full(39, 3.0)]).astype(np.float32)
+    one = maps.AnomalyMap(values, np.eye(4)[None], (("2.25.1", 1),), healthy)
+    assert one.as_strange(values)[0, 0, ::3] == pytest.approx([0.4, 0.4, 0.01])
+    laid = heat.levels(one, 0, (1, 7), 0.5)[0]
+    assert list(laid[:5]) == [12, 12, 12, 12, 12], "as strong in 39 of 99: two in five"
+    assert list(laid[5:]) == [heat.BEYOND + 32, heat.LEVELS]
+    bare = replace(one, healthy=np.zeros(0, np.float32))
+    assert list(heat.levels(bare, 0, (1, 7), 0.5)[0])[::6] == [0, heat.LEVELS]
+    with pytest.raises(ValueError, match="nothing of healthy"):
+        bare.as_strange(values)
 
 
 def test_a_large_image_gets_its_map_on_every_nth_pixel(rows: Database, settings: Settings) -> None:

@@ -42,3 +42,20 @@ def test_on_the_page_it_is_off_until_pressed_and_says_what_it_is(
     press(page, "m")
     page.wait_for_selector("#heat", state="hidden")
     calm(window)
+
+
+def test_its_colours_say_how_many_healthy_studies_have_a_point_as_strong(
+    house: House, window: Window
+) -> None:
+    study, _ = imaged.with_map(house.settings, house.database, healthy=[1.0] * 30 + [5.0] * 4)
+    page = opened(window, study)
+    press(page, "m")
+    page.wait_for_function("() => document.querySelector('[data-heat=strongest]').textContent")
+    said_here = page.locator("#heat").inner_text()
+    assert "As strong a point is in 1 of 2 healthy studies" in said_here
+    assert "in none of 34, from the mark on" in said_here
+    assert "Strongest here: as strong in 4 of 34" in said_here
+    assert "series rarer than 98.7 % of 500 healthy studies" in said_here
+    assert violations(page) == []
+    picture(page, "viewer-heat-calibrated")
+    calm(window)

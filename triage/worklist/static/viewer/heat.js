@@ -8,6 +8,7 @@ const INFERNO = [
   0xcc4248, 0xde5238, 0xed6925, 0xf78212, 0xfb9d07, 0xfac228, 0xf2e661, 0xfcffa4,
 ];
 const STEP = 0.1;
+const MARK = 190 / 254; // of the levels: heat.py's BEYOND
 
 function colour(share) {
   const at = share * (INFERNO.length - 1);
@@ -87,18 +88,29 @@ export class Heat {
     part("reason").textContent = found?.reason ?? "";
     if (!facts) return;
     const rarer = (100 * (1 - facts.p)).toFixed(1);
-    part("top").textContent = `strongest point of the series, which is rarer than ${rarer} % of ${facts.n} healthy studies (${facts.stratum})`;
-    part("bottom").textContent = `${Math.round(facts.from * 100)} % of the strongest; less is not drawn`;
+    const series = `series rarer than ${rarer} % of ${facts.n} healthy studies (${facts.stratum})`;
+    const n = facts.healthy;
+    const some = n && Math.round(facts.least_p * (n + 1)) - 1;
+    part("bottom").textContent = n
+      ? `As strong a point is in 1 of ${1 / facts.from_p} healthy studies (less is not drawn)`
+      : `${Math.round(facts.from * 100)} % of the strongest; less is not drawn`;
+    part("top").textContent = n ? `in none of ${n}, from the mark on` : `strongest point; ${series}`;
+    part("strongest").textContent = n ? `Strongest here: as strong in ${some || "none"} of ${n}; ${series}.` : "";
+    this.#bar(n > 0);
     part("size").textContent = `${facts.detector}: map ${facts.map[1]} \u00d7 ${facts.map[0]}, interpolated to ${facts.full[1]} \u00d7 ${facts.full[0]}`;
   }
 
-  #bar() {
+  // The mark stands where no healthy study has a point as strong.
+  #bar(marked = false) {
     const canvas = this.legend.querySelector("canvas");
     const context = canvas.getContext("2d");
     for (let x = 0; x < canvas.width; x += 1) {
       context.fillStyle = `rgb(${colour(x / (canvas.width - 1)).join(" ")})`;
       context.fillRect(x, 0, 1, canvas.height);
     }
+    if (!marked) return;
+    context.fillStyle = "#fff";
+    context.fillRect(Math.round(MARK * canvas.width) - 1, 0, 2, canvas.height);
   }
 }
 
