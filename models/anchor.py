@@ -135,6 +135,14 @@ class Anchor(Detector):
         first, *rest = scores
         return Anomaly(scores[first], map_NHW, others={name: scores[name] for name in rest})
 
+    @torch.inference_mode()
+    def describe(self, voxels_NCHW: Tensor) -> Tensor:
+        """Give the frozen features, each the mean over a sixteenth of the image."""
+        features_NPF = self._standard(self._features(voxels_NCHW))
+        count, _, features = features_NPF.shape
+        map_NFHW = features_NPF.transpose(1, 2).reshape(count, features, self.side, self.side)
+        return F.adaptive_avg_pool2d(map_NFHW, 4).flatten(1)
+
     @torch.no_grad()
     def settle(self, batches: Iterable[Tensor]) -> None:
         """Fit the heads to the features of healthy images."""

@@ -4,7 +4,8 @@
     card.json             what it is, how it was trained, how good it is: ``Card``
     calibration.json      scores of healthy studies: ``Calibration``
     README.md             the model card for people
-    MANIFEST.sha256       sha256sum's format, over the four files above
+    references.safetensors  may be there: healthy images to compare with (``References``)
+    MANIFEST.sha256       sha256sum's format, over the files above
     MANIFEST.sha256.sig   may be there: a signature of the manifest
 
 Nothing is read from the folder before every checksum held and nothing else lies in it.
@@ -32,11 +33,14 @@ from models.manifest import (
     CARD,
     FILES,
     MANIFEST,
+    OPTIONAL,
     README,
+    REFERENCES,
     SIGNATURE,
     WEIGHTS,
     BadArtifact,
 )
+from models.references import BadReferences, References, unpack
 
 __all__ = ["CALIBRATION", "CARD", "FILES", "MANIFEST", "README", "WEIGHTS", "BadArtifact"]
 """What is here from another file: an artifact is read and written in one place."""
@@ -141,12 +145,15 @@ class Artifact:
     calibration_sha256: str
     sha256: str
     """Of the manifest, hence of everything."""
+    references: References | None = None
+    """Healthy images to compare with, where the site asked for them."""
 
 
 def save(
-    folder: Path, detector: Detector, card: Card, calibration: Calibration, readme: str
-) -> Path:
-    """Write the artifact's five files, the manifest last, and give the folder.
+    folder: Path, detector: Detector, card: Card, calibration: Calibration, readme: str,
+    references: bytes | None = None,
+) -> Path:  # fmt: skip
+    """Write the artifact's files, the manifest last, and give the folder.
 
     A signature of what was there before goes: it is not of this.
 
@@ -154,10 +161,11 @@ def save(
         FileExistsError: something else lies in the folder.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    if strangers := {path.name for path in folder.iterdir()} - {*FILES, MANIFEST, SIGNATURE}:
+    known = {*FILES, *OPTIONAL, MANIFEST, SIGNATURE}
+    if strangers := {path.name for path in folder.iterdir()} - known:
         msg = f"{folder} holds other files ({', '.join(sorted(strangers))}); give an empty folder"
         raise FileExistsError(msg)
-    for name in (MANIFEST, SIGNATURE):
+    for name in (MANIFEST, SIGNATURE, *OPTIONAL):
         (folder / name).unlink(missing_ok=True)
     tensors = {
         name: value.detach().cpu().contiguous() for name, value in detector.state_dict().items()
@@ -167,7 +175,7 @@ def save(
         CARD: _json(card),
         CALIBRATION: _json(calibration),
         README: readme.encode(),
-    }
+    } | ({} if references is None else {REFERENCES: references})
     for name, content in contents.items():
         write_atomically(folder / name, content)
     write_atomically(folder / MANIFEST, manifest.write(contents))
@@ -191,6 +199,7 @@ def load(folder: Path) -> Artifact:
         weights_sha256=sha256(contents[WEIGHTS]),
         calibration_sha256=sha256(contents[CALIBRATION]),
         sha256=sha256(listed),
+        references=_references(contents.get(REFERENCES)),
     )
 
 
@@ -214,6 +223,14 @@ def _parse(model: type[Noun], content: bytes, name: str) -> Noun:
     except ValidationError as why:
         first = why.errors(include_input=False, include_url=False)[0]
         msg = f"{name}: {'.'.join(map(str, first['loc']))}: {first['msg']}"
+        raise BadArtifact(msg) from None
+
+
+def _references(content: bytes | None) -> References | None:
+    try:
+        return None if content is None else unpack(content)
+    except BadReferences as why:
+        msg = f"{REFERENCES}: {why}"
         raise BadArtifact(msg) from None
 
 

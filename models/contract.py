@@ -8,7 +8,10 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from torch import Tensor, nn
+
+from models.looks import coarse
 
 
 class BadParams(TypeError):
@@ -140,6 +143,14 @@ class Detector(nn.Module, ABC):
     def score(self, voxels_NCHW: Tensor) -> Anomaly:
         """Score slices independently: one slice's score does not depend on its batch mates."""
 
+    @torch.inference_mode()
+    def describe(self, voxels_NCHW: Tensor) -> Tensor:
+        """Give what whole images are compared by, (N, F): here grey and slope on a coarse grid.
+
+        No score depends on it; references that look alike are found by it.
+        """
+        return coarse(voxels_NCHW)
+
     def settle(self, batches: Iterable[Tensor]) -> None:
         """Learn from healthy images, after training, what no gradient teaches: moments, banks.
 
@@ -167,6 +178,11 @@ class Coder(Detector):
     @abstractmethod
     def encode(self, voxels_NCHW: Tensor) -> Tensor:
         """Give the codes (N, F) of images in [0, 1], before any memory, with their gradient."""
+
+    @torch.inference_mode()
+    def describe(self, voxels_NCHW: Tensor) -> Tensor:
+        """Give the codes."""
+        return self.encode(voxels_NCHW)
 
     @abstractmethod
     def decode(self, latent_NF: Tensor) -> Tensor:

@@ -144,6 +144,10 @@ class Ensemble(Detector):
             others=self._others(said),
         )
 
+    def describe(self, voxels_NCHW: Tensor) -> Tensor:
+        """Give what the first member compares images by."""
+        return self.detectors[0].describe(voxels_NCHW)
+
     def settle(self, batches: Iterable[Tensor]) -> None:
         """Let the members settle, and take what is usual from the same images."""
         known = list(batches)

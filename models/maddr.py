@@ -174,6 +174,10 @@ class MADDR(Detector):
         """
         return self._with_terms(self.base.loss, batch)
 
+    def describe(self, voxels_NCHW: Tensor) -> Tensor:
+        """Give the base's codes."""
+        return self.base.describe(voxels_NCHW)
+
     @torch.inference_mode()
     def score(self, voxels_NCHW: Tensor) -> Anomaly:
         """Score as the base does, and say what else the codes tell."""

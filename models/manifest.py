@@ -1,6 +1,7 @@
 """An artifact's manifest: which files it is made of, and that each is the one that was packed.
 
-    MANIFEST.sha256       sha256sum's format, over the four files of ``FILES``
+    MANIFEST.sha256       sha256sum's format, over the four files of ``FILES``, and over those of
+                          ``OPTIONAL`` that are there
     MANIFEST.sha256.sig   may be there: who vouches for the manifest, hence for all of it
 
 No tensor library is needed to check a folder. Whether a signature holds is for others to judge.
@@ -17,7 +18,9 @@ CALIBRATION: Final = "calibration.json"
 README: Final = "README.md"
 MANIFEST: Final = "MANIFEST.sha256"
 SIGNATURE: Final = "MANIFEST.sha256.sig"
+REFERENCES: Final = "references.safetensors"
 FILES: Final = (README, CALIBRATION, CARD, WEIGHTS)
+OPTIONAL: Final = (REFERENCES,)
 
 
 class BadArtifact(ValueError):
@@ -26,7 +29,8 @@ class BadArtifact(ValueError):
 
 def write(contents: dict[str, bytes]) -> bytes:
     """Give the manifest of these files."""
-    return "".join(f"{sha256(contents[name])}  {name}\n" for name in FILES).encode()
+    names = [*FILES, *(name for name in OPTIONAL if name in contents)]
+    return "".join(f"{sha256(contents[name])}  {name}\n" for name in names).encode()
 
 
 def read(folder: Path) -> tuple[bytes, dict[str, bytes]]:
@@ -39,13 +43,14 @@ def read(folder: Path) -> tuple[bytes, dict[str, bytes]]:
     lines = manifest.decode("ascii", "replace").splitlines()
     listed = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
     found = {path.name for path in folder.iterdir()} - {SIGNATURE}
-    if strangers := found ^ {*FILES, MANIFEST}:
+    wanted = {*FILES, *(name for name in OPTIONAL if name in listed)}
+    if strangers := found ^ {*wanted, MANIFEST}:
         msg = f"{folder} lacks or should not hold: {', '.join(sorted(strangers))}"
         raise BadArtifact(msg)
-    if set(listed) != set(FILES):
+    if set(listed) != wanted:
         msg = f"{folder / MANIFEST} does not list exactly {', '.join(FILES)}"
         raise BadArtifact(msg)
-    contents = {name: _read(folder, name) for name in FILES}
+    contents = {name: _read(folder, name) for name in sorted(wanted)}
     for name, content in contents.items():
         if sha256(content) != listed[name]:
             msg = f"{folder / name} is not what {MANIFEST} says; install the artifact again"

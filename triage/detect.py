@@ -8,7 +8,7 @@ import numpy as np
 
 from triage.errors import Broken, NotEligible
 from triage.finding import Calibration, Carried, Detection, Detector, Look
-from triage.maps import AnomalyMap
+from triage.maps import Alike, AnomalyMap
 from triage.study import Series, Study
 
 if TYPE_CHECKING:
@@ -113,8 +113,24 @@ def detect_and_map(
         to_source=volume.origin.to_source_N44.numpy(),
         frames=tuple((uids[image], frame + 1) for image, frame in volume.origin.frames),
         healthy=np.asarray(peaks, np.float32),
+        alike=_alike(volume.voxels_NCHW[int(anomaly.score_N.argmax())], artifact, keys),
     )
     return with_regions(detection, series, found), found
+
+
+def _alike(slice_: "Tensor", artifact: "Artifact", keys: tuple[str, ...]) -> Alike | None:
+    """Give the healthy references nearest to a slice; None where the calibration keeps none."""
+    from models.references import thumb
+
+    if artifact.references is None:
+        return None
+    device = next(artifact.detector.parameters()).device
+    (feature,) = artifact.detector.describe(slice_[None].to(device))
+    found = artifact.references.nearest(feature, keys)
+    if found is None:
+        return None
+    thumbs, distances = found.thumbs_KHW.numpy(), found.distances_K.numpy()
+    return Alike(thumb(slice_).numpy(), thumbs, distances, found.usual)
 
 
 def _detection(

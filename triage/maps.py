@@ -23,9 +23,24 @@ from triage.errors import Broken
 from triage.sharing import NOBODY, Readers
 
 Floats = npt.NDArray[np.float32]
+Bytes = npt.NDArray[np.uint8]
 Matrices = npt.NDArray[np.float64]
 _FRAMES: Final = "frames"
 _NONE: Final = np.zeros(0, np.float32)
+
+
+@dataclass(frozen=True, slots=True)
+class Alike:
+    """The healthy references that look most like the series' strangest slice."""
+
+    own: Bytes
+    """(H, W): that slice itself, small."""
+    thumbs: Bytes
+    """(K, H, W), the nearest first, each of another study."""
+    distances: Floats
+    """(K), no unit."""
+    usual: float
+    """The median distance of a healthy study to the nearest other one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +56,8 @@ class AnomalyMap:
     healthy: Floats = field(default_factory=lambda: _NONE)
     """Ascending: the highest value of each healthy study's map, of the calibration's stratum that
     spoke about the series; empty where the calibration or the map is older than this."""
+    alike: Alike | None = None
+    """Where the calibration keeps references."""
 
     def as_strange(self, values: Floats) -> Floats:
         """Give each value's p, in [1 / (n + 1), 1]: in how many healthy studies a map is as high.
@@ -87,6 +104,13 @@ def keep(one: AnomalyMap, folder: Path, readers: Readers = NOBODY) -> str:
         "to_source": np.ascontiguousarray(one.to_source, np.float64),
         "healthy": np.ascontiguousarray(one.healthy, np.float32),
     }
+    if one.alike is not None:
+        tensors |= {
+            "alike_own": np.ascontiguousarray(one.alike.own),
+            "alike_thumbs": np.ascontiguousarray(one.alike.thumbs),
+            "alike_distances": np.ascontiguousarray(one.alike.distances, np.float32),
+            "alike_usual": np.asarray([one.alike.usual], np.float32),
+        }
     content = save(tensors, metadata={_FRAMES: json.dumps(one.frames)})
     sha256 = hashlib.sha256(content).hexdigest()
     path = path_of(folder, sha256)
@@ -119,7 +143,7 @@ def read(folder: Path, sha256: str) -> AnomalyMap:
     try:
         tensors, frames = load(content), _frames(content)
         healthy = tensors.get("healthy", _NONE)
-        return AnomalyMap(tensors["values"], tensors["to_source"], frames, healthy)
+        return AnomalyMap(tensors["values"], tensors["to_source"], frames, healthy, _alike(tensors))
     except (SafetensorError, KeyError, ValueError):
         raise Broken(code="corrupt", detail="A stored anomaly map is not readable") from None
 
@@ -127,6 +151,15 @@ def read(folder: Path, sha256: str) -> AnomalyMap:
 def path_of(folder: Path, sha256: str) -> Path:
     """Give where a map is kept."""
     return folder / sha256[:2] / f"{sha256}.map"
+
+
+def _alike(tensors: dict[str, npt.NDArray[Any]]) -> Alike | None:
+    if "alike_own" not in tensors:
+        return None
+    return Alike(
+        tensors["alike_own"], tensors["alike_thumbs"], tensors["alike_distances"],
+        float(tensors["alike_usual"][0]),
+    )  # fmt: skip
 
 
 def _frames(content: bytes) -> tuple[tuple[str, int], ...]:

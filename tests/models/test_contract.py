@@ -154,6 +154,14 @@ class TestEveryTrainedDetector:
             assert anomaly.map_NHW.shape == (3, 16, 16)
             assert (anomaly.map_NHW >= 0).all()
 
+    def test_images_are_described_each_for_itself(self, family: str, fitted: Fitted) -> None:
+        voxels = healthy(3, seed=7)
+        found = fitted(family).describe(voxels)
+        assert found.ndim == 2
+        assert found.isfinite().all()
+        assert not torch.allclose(found[0], found[1], rtol=1e-3)
+        assert torch.allclose(found[1:2], fitted(family).describe(voxels[1:2]), atol=1e-4)
+
     def test_a_round_trip_to_disk_changes_no_bit_of_a_score(
         self, family: str, fitted: Fitted, tmp_path: Path
     ) -> None:

@@ -11,6 +11,7 @@ from models.artifact import Artifact
 from models.calibrate import Rule, calibrate
 from models.contract import Anomaly, Batch, Detector, Loss, Origin, Volume
 from models.healthy import Healthy, calibrate_studies
+from models.references import build
 from tests.models.cards import card
 from triage.detect import detect, detect_and_map, place_of, strata, with_regions
 from triage.errors import Broken, NotEligible
@@ -206,6 +207,20 @@ class TestMaps:
         _, found = detect_and_map(volume, _series(1), known, keys, min_n=50)
         assert found is not None
         assert list(found.healthy) == [0.5, 0.75]
+        assert found.alike is None
+        features = known.detector.describe(
+            torch.linspace(0.8, 1.0, 5)[:, None, None, None].expand(5, 1, 4, 4)
+        )
+        thumbs = [torch.full((4, 4), at, dtype=torch.uint8) for at in range(5)]
+        kept = build(thumbs, list(features), range(5), ["DX/CHEST/adult"] * 5)
+        _, compared = detect_and_map(
+            volume, _series(1), replace(known, references=kept), keys, min_n=50
+        )
+        assert compared is not None
+        assert compared.alike is not None
+        assert compared.alike.thumbs[0, 0, 0] == 2
+        assert compared.alike.own.tolist() == [[230] * 4] * 4
+        assert compared.alike.distances[0] == pytest.approx(0, abs=1e-3)
         _, bare = detect_and_map(volume, _series(1), artifact, keys, min_n=50)
         assert bare is not None
         assert len(bare.healthy) == 0

@@ -18,7 +18,11 @@ def one(frames: int = 2, side: int = 4, scale: float = 3.0) -> maps.AnomalyMap:
 
 
 def test_what_is_kept_is_read_again(tmp_path: Path) -> None:
-    kept = replace(one(), healthy=np.asarray([0.5, 0.75], np.float32))
+    alike = maps.Alike(
+        np.ones((4, 4), np.uint8), np.zeros((3, 4, 4), np.uint8),
+        np.asarray([1, 2, 3], np.float32), 0.5,
+    )  # fmt: skip
+    kept = replace(one(), healthy=np.asarray([0.5, 0.75], np.float32), alike=alike)
     sha256 = maps.keep(kept, tmp_path)
     assert maps.keep(kept, tmp_path) == sha256
     found = maps.read(tmp_path, sha256)
@@ -26,6 +30,10 @@ def test_what_is_kept_is_read_again(tmp_path: Path) -> None:
     assert (found.to_source == kept.to_source).all()
     assert found.frames == kept.frames
     assert (found.healthy == kept.healthy).all()
+    assert found.alike is not None
+    assert (found.alike.own == 1).all()
+    assert (found.alike.thumbs.shape, found.alike.usual) == ((3, 4, 4), 0.5)
+    assert list(found.alike.distances) == [1, 2, 3]
     assert [path.suffix for path in tmp_path.rglob("*") if path.is_file()] == [".map"]
 
 

@@ -17,6 +17,7 @@ from models.healthy import NotFinite, calibrate_studies
 from models.readme import readme
 from triage.commands.calibrate_chart import curve
 from triage.commands.calibrate_policy import level_of, write_level
+from triage.commands.calibrate_references import references
 from triage.commands.calibrate_scores import JOURNAL, score_all
 from triage.commands.calibrate_sources import Normal, Wanted, gather
 from triage.errors import ConfigError
@@ -46,6 +47,8 @@ class Asked:
     """... where so many studies arrive."""
     level: str | None = None
     """Of the policy, that gets the threshold; the commonest when none is named."""
+    references: bool = False
+    """Whether thumbnails of these studies are kept, to compare with (research mode)."""
 
     @property
     def sets_threshold(self) -> bool:
@@ -64,6 +67,7 @@ class Found:
     level: "Level | None"
     curve: Path
     facts: dict[str, Any]
+    references: bytes | None = None
 
 
 def calibrate(folder: Path, asked: Asked, settings: "Settings", run: Path) -> Found:
@@ -107,7 +111,8 @@ def calibrate(folder: Path, asked: Asked, settings: "Settings", run: Path) -> Fo
         "level": level.name if level else None,
         "curve": str(drawn),
     }
-    return Found(loaded, calibration, alpha, level, drawn, facts)
+    kept = references(loaded, gathered.normals, settings) if asked.references else None
+    return Found(loaded, calibration, alpha, level, drawn, facts, kept)
 
 
 def save(found: Found, asked: Asked, settings: "Settings", run: Path) -> dict[str, Any]:
@@ -119,7 +124,8 @@ def save(found: Found, asked: Asked, settings: "Settings", run: Path) -> dict[st
     folder = settings.artifacts[0] / name
     kept = _keep_former(folder)
     card = _card(found, asked)
-    artifact.save(folder, found.artifact.detector, card, found.calibration, readme(card))
+    detector, calibration = found.artifact.detector, found.calibration
+    artifact.save(folder, detector, card, calibration, readme(card), found.references)
     written: dict[str, Any] = {"artifact": str(folder), "former": str(kept) if kept else None}
     if found.level is not None and found.alpha is not None:
         written["policy"] = str(write_level(settings.config, found.level.name, found.alpha))

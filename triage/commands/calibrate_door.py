@@ -50,6 +50,14 @@ def calibrate(  # noqa: PLR0913 - options are arguments
     level: Annotated[
         str | None, typer.Option(help="Of policy.yaml, to get the threshold (default: commonest).")
     ] = None,
+    references: Annotated[
+        bool,
+        typer.Option(
+            "--references",
+            help="Keep small pictures of these studies beside the detector, without headers, to "
+            "show the nearest ones in research mode.",
+        ),
+    ] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Save without asking.")] = False,
     as_json: AsJson = False,
     state: State = None,
@@ -68,7 +76,7 @@ def calibrate(  # noqa: PLR0913 - options are arguments
     folder = next((one for one in (artifact, *installed) if one.is_dir()), artifact)
     asked = work.Asked(
         Wanted(normals, tuple(split or ()), tuple(subset or ()), _strata(stratum), any_site),
-        aggregation, alpha, flags_a_day, arrivals, level,
+        aggregation, alpha, flags_a_day, arrivals, level, references,
     )  # fmt: skip
     run = settings.state / "runs" / f"calibrate-{folder.name}"
     found = work.calibrate(folder, asked, settings, run)

@@ -87,6 +87,7 @@ ROUTES: Final[Mapping[tuple[str, str], frozenset[str]]] = {
     ("GET", "/studies/{study_id}/view/series"): CLINICIANS,
     ("GET", "/studies/{study_id}/view/frames/{sop}/{frame}"): CLINICIANS,
     ("GET", "/studies/{study_id}/view/heat/{sop}/{frame}"): CLINICIANS,
+    ("GET", "/studies/{study_id}/view/references/{place}"): CLINICIANS,
     ("GET", "/studies/{study_id}/view/priors/{prior_id}/series"): CLINICIANS,
     ("GET", "/studies/{study_id}/view/priors/{prior_id}/frames/{sop}/{frame}"): CLINICIANS,
     ("GET", "/studies/{study_id}/emergency"): PEOPLE,

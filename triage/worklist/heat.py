@@ -6,11 +6,11 @@ and so transparent. In triage mode there is no such thing, whatever is kept.
 """
 
 import json
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import numpy as np
 import numpy.typing as npt
-from fastapi import APIRouter, HTTPException, Request
+from fastapi import APIRouter, HTTPException, Path, Request
 from fastapi.responses import JSONResponse, Response
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -23,13 +23,15 @@ from triage.dicomweb import catalog, headers
 from triage.dicomweb.catalog import Kept, Place
 from triage.errors import Broken
 from triage.maps import AnomalyMap
-from triage.worklist import context
+from triage.worklist import context, images
 from triage.worklist.showing import PIXELS, Asked
 from triage.worklist.stacks import GONE
 from triage.worklist.viewing import StudyId, study_of
 
 router = APIRouter()
+NO_REFERENCES: Final = "The calibration keeps no healthy references."
 NONE_HERE: Final = "No heat map is kept of this image."
+NEAREST: Final = 3
 LEVELS: Final = 255
 BEYOND: Final = 191
 """The level of a point that is as strong as the strongest of all healthy studies."""
@@ -37,6 +39,7 @@ SHOWN_FROM_P: Final = 0.5
 """Weaker points are not drawn: more than half of the healthy studies have such a one."""
 ROWS, COLUMNS = 0x00280010, 0x00280011
 Levels = npt.NDArray[np.uint8]
+Which = Annotated[int, Path(ge=0, le=NEAREST)]
 COARSE_PX: Final = 512
 """Columns of what is sent, at most: a map is coarser than its image."""
 
@@ -45,8 +48,7 @@ COARSE_PX: Final = 512
 def heat(request: Request, study_id: StudyId, asked: Asked) -> Response:
     """Give the map of one frame: one byte a pixel, 0 not drawn, 255 the series' strongest."""
     here = context.of(request)
-    if here.settings.site.intended_use.mode != "research":
-        raise HTTPException(404, "There is no such page.")
+    _research_only(request)
     with here.database.begin() as session:
         study = study_of(session, study_id)
         found = _decisive(session, study)
@@ -66,8 +68,34 @@ def heat(request: Request, study_id: StudyId, asked: Asked) -> Response:
         return JSONResponse({"detail": NONE_HERE}, 404)
     laid = levels(one, one.frames.index(frame), size, here.settings.site.reporting.region_from)
     facts = _facts(one, detection, laid) | _scale(one, here.settings.site.reporting.region_from)
+    facts |= _compared(one)
     told = {"X-Heat": json.dumps(facts | {"step": _step(size), "full": size})}
     return Response(laid.tobytes(), media_type=PIXELS, headers=told)
+
+
+@router.get("/studies/{study_id}/view/references/{place}")
+def reference(request: Request, study_id: StudyId, place: Which) -> Response:
+    """Give the series' strangest slice, small (0), or a healthy reference that looks like it."""
+    here = context.of(request)
+    _research_only(request)
+    with here.database.begin() as session:
+        study = study_of(session, study_id)
+        found = _decisive(session, study)
+        context.audit_access(session, request, "viewer.references", study.study_instance_uid)
+    try:
+        alike = maps.read(here.settings.results, found[1]).alike if found else None
+    except (Broken, OSError):
+        return JSONResponse({"detail": GONE}, 410)
+    if alike is None or place > len(alike.thumbs):
+        return JSONResponse({"detail": NO_REFERENCES}, 404)
+    picture = alike.thumbs[place - 1] if place else alike.own
+    return Response(images.encode(picture), media_type="image/png")
+
+
+def _research_only(request: Request) -> None:
+    """Raise, outside research mode: HTTPException, 404."""
+    if context.of(request).settings.site.intended_use.mode != "research":
+        raise HTTPException(404, "There is no such page.")
 
 
 def levels(one: AnomalyMap, frame: int, size: tuple[int, int], share: float) -> Levels:
@@ -120,6 +148,13 @@ def _scale(one: AnomalyMap, share: float) -> dict[str, Any]:
         return {"from": share}
     least = float(one.as_strange(np.asarray([one.values.max()], np.float32))[0])
     return {"healthy": len(one.healthy), "from_p": SHOWN_FROM_P, "least_p": least}
+
+
+def _compared(one: AnomalyMap) -> dict[str, Any]:
+    """Say how near the healthy references are, where some are kept."""
+    if one.alike is None:
+        return {}
+    return {"alike": [float(value) for value in one.alike.distances], "usual": one.alike.usual}
 
 
 def _facts(one: AnomalyMap, detection: DetectionRow, laid: Levels) -> dict[str, Any]:

@@ -13,6 +13,7 @@ import torch
 from models import artifact
 from models.calibrate import Place, Uncalibrated
 from models.files import sha256
+from models.manifest import REFERENCES
 from tests.triage.commands.cli import Answer, triage
 from tests.triage.commands.cohorts import radiographs, saved
 from tests.triage.commands.labelled import Line, write_artifact, write_folder
@@ -83,6 +84,7 @@ def test_the_calibration_is_saved_with_the_same_weights_and_its_facts(
     assert saved_one.calibration_sha256 != first.calibration_sha256
     assert saved_one.calibration.facts[STRATUM].seen == {"site=A": 60}
     assert len(saved_one.calibration.images) == 64
+    assert saved_one.references is None, "pictures are kept only where somebody asks for them"
     assert saved_one.calibration.date in (saved_one.folder / "README.md").read_text()
 
 
@@ -205,11 +207,16 @@ def test_dicom_studies_calibrate_their_scanner_and_no_other(home: Path, tmp_path
         study.ViewPosition = "PA"
     folder = saved(tmp_path / "dicom", *studies)
     found = triage(
-        "calibrate", home / "detector", "--normals", folder, "--json", "--yes",
+        "calibrate", home / "detector", "--normals", folder, "--references", "--json", "--yes",
         "--state", tmp_path / "state",
     )  # fmt: skip
     assert found.code == 0, found.err
-    calibration = artifact.load(tmp_path / "state" / "artifacts" / "generated").calibration
+    loaded = artifact.load(tmp_path / "state" / "artifacts" / "generated")
+    references, calibration = loaded.references, loaded.calibration
+    assert references is not None
+    assert sorted(references.studies_N.tolist()) == list(range(52))
+    assert set(references.strata) == {"DX/CHEST/child"}
+    assert b"CANARY" not in (loaded.folder / REFERENCES).read_bytes()
     pooled = calibration.facts["DX/CHEST"]
     assert pooled.patients == 52
     assert pooled.seen["scanner=ACME ONE"] == 52

@@ -121,9 +121,17 @@ def stored(settings: Settings, sha256: str) -> Path:
     return settings.spool / "store" / sha256[:2] / f"{sha256}.dcm"
 
 
+def references() -> maps.Alike:
+    """Give three small pictures that are said to look alike."""
+    thumbs = np.stack([np.full((16, 16), 60 * place, np.uint8) for place in (1, 2, 3)])
+    distances = np.asarray([0.5, 0.75, 1.25], np.float32)
+    return maps.Alike(np.full((16, 16), 250, np.uint8), thumbs, distances, 0.625)
+
+
 def with_map(
-    settings: Settings, rows: Database, *, side: int = 8, healthy: Sequence[float] = ()
-) -> tuple[int, str]:
+    settings: Settings, rows: Database, *, side: int = 8, healthy: Sequence[float] = (),
+    alike: maps.Alike | None = None,
+) -> tuple[int, str]:  # fmt: skip
     """Receive a slice whose decisive detection has a map that is hot in one corner.
 
     Its highest value there is 4, in the opposite corner 1; ``healthy`` are those of healthy maps.
@@ -137,7 +145,7 @@ def with_map(
     matrix = np.diag([1.0, ratio, ratio, 1.0])
     matrix[1:3, 3] = (ratio - 1) / 2
     frames = ((built.SOPInstanceUID, 1),)
-    one = maps.AnomalyMap(values, matrix[None], frames, np.asarray(healthy, np.float32))
+    one = maps.AnomalyMap(values, matrix[None], frames, np.asarray(healthy, np.float32), alike)
     with rows.begin() as session:
         session.add(MapRow(detection_id=detection, sha256=maps.keep(one, settings.results)))
     return study, str(built.SOPInstanceUID)

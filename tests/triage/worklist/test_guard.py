@@ -32,6 +32,7 @@ ROUTES = {
     ("GET", "/studies/{study_id}/view/series"): 303,
     ("GET", "/studies/{study_id}/view/frames/{sop}/{frame}"): 303,
     ("GET", "/studies/{study_id}/view/heat/{sop}/{frame}"): 303,
+    ("GET", "/studies/{study_id}/view/references/{place}"): 303,
     ("GET", "/studies/{study_id}/view/priors/{prior_id}/series"): 303,
     ("GET", "/studies/{study_id}/view/priors/{prior_id}/frames/{sop}/{frame}"): 303,
     ("POST", "/studies/{study_id}/feedback"): 401,

@@ -1,10 +1,12 @@
 """The heat map: in research mode, where a map is kept, at its own size; nothing under the limit."""
 
+import io
 import json
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from db.engine import Database
 from tests.triage.worklist import imaged
@@ -86,3 +88,24 @@ def test_a_map_that_is_gone_says_so(client: Client, rows: Database, settings: Se
     for path in settings.results.rglob("*.map"):
         path.unlink()
     assert client.get(f"/studies/{study}/view/heat/{sop}/1").status_code == 410
+
+
+def test_the_healthy_references_are_shown_with_their_distances(
+    client: Client, rows: Database, settings: Settings
+) -> None:
+    study, sop = imaged.with_map(settings, rows, alike=imaged.references())
+    facts = json.loads(client.get(f"/studies/{study}/view/heat/{sop}/1").headers["x-heat"])
+    assert (facts["alike"], facts["usual"]) == ([0.5, 0.75, 1.25], 0.625)
+    for place, grey in enumerate((250, 60, 120, 180)):
+        answer = client.get(f"/studies/{study}/view/references/{place}")
+        assert answer.headers["content-type"] == "image/png"
+        picture = Image.open(io.BytesIO(answer.content))
+        assert (picture.size, picture.getpixel((8, 8))) == ((16, 16), grey)
+    assert len(audited(rows, "viewer.references")) == 4
+    assert client.get(f"/studies/{study}/view/references/4").status_code in {404, 422}
+
+
+def test_without_references_it_says_so(client: Client, rows: Database, settings: Settings) -> None:
+    study, _ = imaged.with_map(settings, rows)
+    answer = client.get(f"/studies/{study}/view/references/1")
+    assert (answer.status_code, answer.json()["detail"]) == (404, heat.NO_REFERENCES)

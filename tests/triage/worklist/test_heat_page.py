@@ -47,7 +47,10 @@ def test_on_the_page_it_is_off_until_pressed_and_says_what_it_is(
 def test_its_colours_say_how_many_healthy_studies_have_a_point_as_strong(
     house: House, window: Window
 ) -> None:
-    study, _ = imaged.with_map(house.settings, house.database, healthy=[1.0] * 30 + [5.0] * 4)
+    healthy = [1.0] * 30 + [5.0] * 4
+    study, _ = imaged.with_map(
+        house.settings, house.database, healthy=healthy, alike=imaged.references()
+    )
     page = opened(window, study)
     press(page, "m")
     page.wait_for_function("() => document.querySelector('[data-heat=strongest]').textContent")
@@ -56,6 +59,10 @@ def test_its_colours_say_how_many_healthy_studies_have_a_point_as_strong(
     assert "in none of 34, from the mark on" in said_here
     assert "Strongest here: as strong in 4 of 34" in said_here
     assert "series rarer than 98.7 % of 500 healthy studies" in said_here
+    assert "distance 0.50" in said_here
+    assert "usually 0.63 from the next one" in said_here
+    loaded = "() => [...document.querySelectorAll('.alike img')].every((one) => one.naturalWidth)"
+    page.wait_for_function(loaded)
     assert violations(page) == []
     picture(page, "viewer-heat-calibrated")
     calm(window)

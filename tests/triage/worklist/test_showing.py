@@ -341,3 +341,4 @@ def test_in_triage_mode_there_is_no_heat_map_at_all(
     [built] = imaged.ct(1)
     study = imaged.receive(settings, rows, [built])
     assert client.get(f"/studies/{study}/view/heat/{built.SOPInstanceUID}/1").status_code == 404
+    assert client.get(f"/studies/{study}/view/references/1").status_code == 404

@@ -97,7 +97,23 @@ export class Heat {
     part("top").textContent = n ? `in none of ${n}, from the mark on` : `strongest point; ${series}`;
     part("strongest").textContent = n ? `Strongest here: as strong in ${some || "none"} of ${n}; ${series}.` : "";
     this.#bar(n > 0);
+    this.#compare(facts);
     part("size").textContent = `${facts.detector}: map ${facts.map[1]} \u00d7 ${facts.map[0]}, interpolated to ${facts.full[1]} \u00d7 ${facts.full[0]}`;
+  }
+
+  // The healthy references, once: they are of the series and not of a frame.
+  #compare({ alike, usual }) {
+    const shown = this.legend.querySelector(".alike");
+    if (!alike || !shown.hidden) return;
+    shown.querySelectorAll("figure").forEach((figure, place) => {
+      figure.hidden = place > alike.length;
+      if (figure.hidden) return;
+      figure.querySelector("img").src = `${this.base}/references/${place}`;
+      if (place) figure.querySelector("figcaption").textContent = `distance ${alike[place - 1].toFixed(2)}`;
+    });
+    shown.querySelector("[data-heat=usual]").textContent =
+      `A healthy study is usually ${usual.toFixed(2)} from the next one. They explain, and decide nothing.`;
+    shown.hidden = false;
   }
 
   // The mark stands where no healthy study has a point as strong.
