@@ -81,14 +81,14 @@ ROW_NOW: Final = ROW.values(at=func.clock_timestamp())
 SQLITE_ROW: Final = str(
     ROW.inline().compile(dialect=SQLiteDialect(paramstyle="qmark"), column_keys=["at", *GIVEN])
 )
-"""The same in the driver's words, as ``record_alone`` needs it."""
+"""As SQLite's driver takes it, for ``record_alone``: the time is the caller's to say, too."""
 POSTGRESQL_ROW: Final = str(
     ROW_NOW.inline().compile(
         dialect=PGDialect_psycopg(),  # type: ignore[no-untyped-call]
         column_keys=GIVEN,
     )
 )
-"""And in the other's."""
+"""The same for PostgreSQL's driver, with the server's clock in it."""
 
 
 def _is_sealed() -> ColumnElement[bool]:

@@ -176,9 +176,9 @@ def _sqlite(url: URL, begin: str) -> Engine:
 
 
 def _postgresql(url: URL, **more: str) -> Engine:
-    """Open a server's database for one kind of transaction.
+    """Open a server's database for one kind of transaction: one that may write, or none.
 
-    A connection that changes its kind with each use is asked for that, too.
+    Each kind has connections of its own: to change a connection's kind is a round trip at each use.
     """
     engine = create_engine(url, hide_parameters=True, pool_size=4, pool_use_lifo=True, **more)
     _ask_the_rested(engine)
