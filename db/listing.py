@@ -2,8 +2,8 @@
 
 A list is a row of *bands* from top to bottom; a band merges *runs*, each of which an index gives in
 order. In the default order a band is one priority; the lowest band above routine also holds the
-routine studies that have waited longer than the ageing limit (Baltruschat et al., Eur Radiol 2021:
-prioritising without such a limit raises the longest waiting time).
+routine studies that have waited unread longer than the ageing limit (Baltruschat et al., Eur Radiol
+2021: prioritising without such a limit raises the longest waiting time).
 
 Lists of few members are looked up and sorted by themselves: an index of the order would find them
 only by passing every other study.
@@ -28,7 +28,8 @@ from db.tables import StudyRow
 
 ROUTINE: Final = 0
 AGED: Final = 1
-"""The band of studies that waited too long: the lowest above routine."""
+"""The band of studies that waited unread too long: the lowest above routine."""
+JUST_OPENED: Final = timedelta(hours=1)
 WORKING: Final = (StudyState.RECEIVING, StudyState.READY, StudyState.ANALYSED)
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND: Final = timedelta(microseconds=1)
@@ -85,7 +86,18 @@ class Clock:
         return self.as_of - self.overdue_after
 
     def promotes(self, study: StudyRow) -> bool:
-        """Tell whether only the time it has waited puts the study above routine."""
+        """Tell whether only the time it has waited unread puts the study above routine."""
+        return self._is_aged(study) and study.opened_at is None
+
+    def promoted(self, study: StudyRow) -> bool:
+        """Tell whether it stood above routine by that until a moment ago.
+
+        Whoever opened it goes on from there to the next one that waits.
+        """
+        opened = study.opened_at
+        return self._is_aged(study) and (opened is None or opened > self.as_of - JUST_OPENED)
+
+    def _is_aged(self, study: StudyRow) -> bool:
         return study.priority == ROUTINE and study.received_at <= self.aged_before
 
     def is_overdue(self, study: StudyRow) -> bool:
@@ -182,7 +194,7 @@ class Worklist:
         if self.order == Order.RANK:
             level = int(study.rank is not None and study.score is not None)
         else:
-            level = AGED if self.clock.promotes(study) else study.priority
+            level = AGED if self.clock.promoted(study) else study.priority
         band = next(band for band in self._bands(session) if band.level <= level)
         return Cursor(self.clock.as_of, band.level, band.key(study))
 
@@ -242,10 +254,11 @@ class Worklist:
                 Band(0, (StudyRow.id,), (~ranked, ranked & ~scored)),
             ]
         aged = StudyRow.received_at <= self.clock.aged_before
+        unread = StudyRow.opened_at.is_(None)
         waited = (StudyRow.received_at, StudyRow.id)
         runs = {level: [_of_level(level)] for level in _levels(session)}
-        runs[AGED].append(_of_level(ROUTINE) & aged)
-        runs[ROUTINE] = [_of_level(ROUTINE) & ~aged]
+        runs[AGED].append(_of_level(ROUTINE) & aged & unread)
+        runs[ROUTINE] = [_of_level(ROUTINE) & ~aged, _of_level(ROUTINE) & aged & ~unread]
         return [Band(level, waited, tuple(runs[level])) for level in sorted(runs, reverse=True)]
 
 

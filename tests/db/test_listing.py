@@ -97,7 +97,7 @@ def belongs(study: StudyRow, listing: Listing) -> bool:
 
 
 def by_priority(study: StudyRow) -> tuple[float, datetime, int]:
-    aged = study.received_at <= NOW - CLOCK.promote_after
+    aged = study.received_at <= NOW - CLOCK.promote_after and study.opened_at is None
     level = 1 if study.priority == 0 and aged else study.priority
     return -level, study.received_at, study.id
 
@@ -249,6 +249,30 @@ class TestTheAgeingLimit:
                 session, limit=50, after=first.after
             )
         assert len({*numbers([*first.studies]), *numbers([*rest.studies])}) == 6
+
+    def test_lets_go_of_what_was_read(self, tables: Database) -> None:
+        """However long ago it came: else the read ones of a month hide what is new."""
+        read_ones = [study(minutes) | {"opened_at": NOW} for minutes in range(40_000, 40_060)]
+        *_, raised, aged, routine = fill(tables, [*read_ones, study(5, 1), study(300), study(3)])
+        order = numbers(read(tables, Worklist(Listing.ALL, Order.PRIORITY, CLOCK), 50))
+        assert order[:2] == numbers([aged, raised])
+        assert order[-1] == routine.id
+        assert [CLOCK.promotes(one) for one in (aged, raised)] == [True, False]
+
+    def test_leads_from_one_that_was_just_opened_to_the_next_that_waits(
+        self, tables: Database
+    ) -> None:
+        just = NOW - timedelta(minutes=2)
+        first, opened, last, routine = fill(
+            tables,
+            [study(400), study(350) | {"opened_at": just}, study(300), study(3)],
+        )
+        for listing in (Listing.ALL, Listing.UNREAD):
+            worklist = Worklist(listing, Order.PRIORITY, CLOCK)
+            with tables.reading() as session:
+                assert worklist.neighbours(session, opened) == (first.id, last.id)
+        assert not CLOCK.promotes(opened)
+        assert routine.id
 
     def test_demotes_nothing(self, tables: Database) -> None:
         (old,) = fill(tables, [study(100_000, 2)])
