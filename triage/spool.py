@@ -32,6 +32,8 @@ __all__ = [
     "FOLDERS", "Bytes", "Journal", "JournalEvent", "Spool", "digest", "stored_path", "write_all",
 ]  # fmt: skip
 FOLDERS: Final = tuple(f"{number:02x}" for number in range(256))
+MIN_FREE_INODES: Final = 1000
+"""Fewer files that can still be made, and nothing more is taken."""
 STALE_S: Final = 3600.0
 """A draft this old is nobody's, whoever its name says it belongs to."""
 SETTLED_NS: Final = 1_000_000_000
@@ -61,6 +63,27 @@ def digest(path: Path) -> str:
         seeded = hashlib.sha256(syntax + b"\n")
         file.seek(start)
         return hashlib.file_digest(file, lambda: seeded).hexdigest()
+
+
+def room(folder: Path) -> tuple[int, int]:
+    """Give how many bytes can still be written beside a folder's, and how many files be made.
+
+    A file system without a limit on files gives the largest number.
+
+    Raises:
+        OSError: it does not answer.
+    """
+    facts = os.statvfs(folder)
+    return facts.f_bavail * facts.f_frsize, facts.f_favail if facts.f_files else sys.maxsize
+
+
+def has_room(folder: Path, least_bytes: int) -> bool:
+    """Tell whether a spool's disk is above its watermark; one that does not answer is not."""
+    try:
+        free_bytes, free_inodes = room(folder)
+    except OSError:
+        return False
+    return free_bytes >= least_bytes and free_inodes >= MIN_FREE_INODES
 
 
 class Spool:
@@ -201,12 +224,8 @@ class Spool:
         path.unlink(missing_ok=True)
 
     def room(self) -> tuple[int, int]:
-        """Give how many bytes can still be written, and how many files can still be made.
-
-        A file system without a limit on files gives the largest number.
-        """
-        facts = os.statvfs(self.root)
-        return facts.f_bavail * facts.f_frsize, facts.f_favail if facts.f_files else sys.maxsize
+        """Give how many bytes can still be written, and how many files can still be made."""
+        return room(self.root)
 
     def sweep(self) -> int:
         """Remove what a killed process left half written; gives how many files.

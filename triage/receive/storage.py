@@ -13,7 +13,7 @@ from triage.receive.part10 import Caller, Named, file_header
 from triage.receive.scan import check_uid, scan
 from triage.receive.services import Services
 from triage.settings import Listener as Limits
-from triage.spool import Spool
+from triage.spool import Spool, has_room
 
 SUCCESS = 0x0000
 PROCESSING_FAILURE = 0x0110
@@ -21,7 +21,6 @@ PROCESSING_FAILURE = 0x0110
 CLASS_NOT_SUPPORTED = 0x0122
 OUT_OF_RESOURCES = 0xA700
 MISMATCH = 0xA900
-MIN_FREE_INODES = 1000
 
 
 class Storage:
@@ -43,11 +42,7 @@ class Storage:
 
     def has_room(self) -> bool:
         """Tell whether the disk is above its watermark; one that does not answer is not."""
-        try:
-            free_bytes, free_inodes = self._spool.room()
-        except OSError:
-            return False
-        return free_bytes >= self._limits.min_free_bytes and free_inodes >= MIN_FREE_INODES
+        return has_room(self._spool.root, self._limits.min_free_bytes)
 
     def store(self, command: Command, context: Context, body: Body, caller: Caller) -> None:
         """Put one instance into the spool; when this returns, it is safe there.

@@ -14,6 +14,8 @@ from db.engine import now
 from db.listing import Clock, Listing, Order, Page
 from db.pulse import stamp
 from db.search import search as find
+from triage.settings import Settings
+from triage.spool import has_room
 from triage.worklist import claiming, context, doubts
 from triage.worklist.asked import ANY, CODE, TITLE, Asked, asked, read, slug
 from triage.worklist.lines import lines
@@ -158,7 +160,14 @@ def _list(session: Session, request: Request, wanted: Asked, found: Found) -> di
         "most": counting.MOST,
         "listener": here.settings.site.listener,
         "unbalanced": doubts.unbalanced(session),
+        "is_full": _is_full(here.settings),
     }
+
+
+def _is_full(settings: Settings) -> bool:
+    """Tell whether the listener turns studies away; a place without a spool cannot know."""
+    least_bytes = settings.site.listener.min_free_bytes
+    return settings.spool.is_dir() and not has_room(settings.spool, least_bytes)
 
 
 def _around(session: Session, request: Request) -> dict[str, Any]:
