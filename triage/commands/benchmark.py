@@ -11,7 +11,10 @@ from typing import Final
 
 from models.files import write_atomically
 from triage.commands.benchmark_cells import Outcome, finished, locked, run
+from triage.commands.benchmark_chart import chart, figure_beside
 from triage.commands.benchmark_costs import costs
+from triage.commands.benchmark_numbers import Numbers
+from triage.commands.benchmark_own import own
 from triage.commands.benchmark_page import Found, page
 from triage.commands.benchmark_plan import Cell, Table, cells, read_table
 from triage.commands.benchmark_synthetic import synthetic
@@ -79,8 +82,8 @@ def benchmark(  # noqa: PLR0913 - one parameter an option
                 _say(place, len(wanted), _told(cell, outcome, perf_counter() - began))
         # Not beside other trainings: they would slow what is timed.
         found = collected(table, size, kept, data, measure=not elsewhere)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(out, page(table, size, path, found).encode())
+    drawn = _write_figure(table, found, figure_beside(out))
+    write_atomically(out, page(table, size, path, found, drawn).encode())
     return Tally(
         done=len(found.outcomes), ran=ran, elsewhere=elsewhere, failed=tuple(failed), page=str(out)
     )
@@ -98,7 +101,18 @@ def collected(table: Table, size: str, kept: Path, data: Path, *, measure: bool)
     separations = {
         one.name: synthetic(kept, one, table, data) for one in outcomes if one.row in main
     }
-    return Found(outcomes, costs(kept, outcomes, measure=measure), separations)
+    owns = {one.name: own(kept, one, table, data) for one in outcomes}
+    return Found(outcomes, costs(kept, outcomes, measure=measure), separations, owns)
+
+
+def _write_figure(table: Table, found: Found, path: Path) -> str | None:
+    """Draw AUROC against cost, and give the file's name; None where there is nothing to draw."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    drawn = chart(table, Numbers(found.outcomes), found.costs)
+    if drawn is None:
+        return None
+    write_atomically(path, drawn.encode())
+    return path.name
 
 
 def _told(cell: Cell, outcome: Outcome, seconds: float) -> str:

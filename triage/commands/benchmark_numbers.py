@@ -1,12 +1,13 @@
 """The finished cells by row and set, and how a number stands in the page."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from statistics import mean
 from typing import TYPE_CHECKING, Final
 
 from triage.commands.evaluation import Result
 
 if TYPE_CHECKING:
+    from models.artifact import Figure
     from triage.commands.benchmark_cells import Outcome
 
 NONE: Final = "-"
@@ -33,6 +34,10 @@ class Numbers:
         found = [take(result) for result in self.results(row, on).values()]
         return mean(found) if found else None
 
+    def aurocs(self, row: str, on: str) -> "tuple[Figure, ...]":
+        """Give a row's AUROC on a set, a figure a seed."""
+        return tuple(one.auroc for one in self.results(row, on).values())
+
     def trivial(self, on: str) -> dict[str, float]:
         """Give the trivial scores' AUROC on a set: the same for every detector."""
         found = (one.results[on].baselines for one in self.outcomes if on in one.results)
@@ -42,6 +47,22 @@ class Numbers:
 def percent(value: float | None) -> str:
     """Give a share as per cent with one decimal."""
     return NONE if value is None else f"{100 * value:.1f}"
+
+
+def spread(found: "Sequence[Figure]", seeds: int) -> str:
+    """Give the mean over the seeds, with the lowest and the highest of them."""
+    if not found:
+        return NONE
+    values = [one.value for one in found]
+    whole = f"{percent(mean(values))} ({percent(min(values))} to {percent(max(values))})"
+    return f"{whole}, {len(found)} of {seeds} seeds" if len(found) < seeds else whole
+
+
+def widest(found: "Sequence[Figure]") -> str:
+    """Give the lowest and the highest end of the seeds' intervals."""
+    if not found:
+        return NONE
+    return f"{percent(min(one.low for one in found))} to {percent(max(one.high for one in found))}"
 
 
 def auroc(result: Result) -> float:

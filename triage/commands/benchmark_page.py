@@ -7,14 +7,25 @@ from statistics import mean
 from typing import TYPE_CHECKING, Final
 
 from triage.commands.benchmark_cells import Outcome
-from triage.commands.benchmark_numbers import NONE, Numbers, Take, auroc, head, line, percent
+from triage.commands.benchmark_numbers import (
+    NONE,
+    Numbers,
+    Take,
+    auroc,
+    head,
+    line,
+    percent,
+    spread,
+    widest,
+)
 from triage.commands.benchmark_page_beside import paper_part, synthetic_part
-from triage.commands.benchmark_page_costs import costs_part
+from triage.commands.benchmark_page_costs import costs_part, figure_part
+from triage.commands.benchmark_page_own import own_part
 from triage.commands.benchmark_plan import Row, Section, Table, cells
 
 if TYPE_CHECKING:
-    from models.artifact import Figure
     from triage.commands.benchmark_costs import Costs
+    from triage.commands.benchmark_own import Owns
     from triage.commands.benchmark_synthetic import Separations
 
 NO_WIN: Final = 0.0
@@ -28,10 +39,15 @@ class Found:
     costs: "Costs"
     synthetic: "Mapping[str, Separations]"
     """By the cell's name."""
+    own: "Mapping[str, Owns]"
+    """By the cell's name."""
 
 
-def page(table: Table, size: str, path: Path, found: Found) -> str:
-    """Give the page of one size; what is not done yet is a dash."""
+def page(table: Table, size: str, path: Path, found: Found, figure: str | None = None) -> str:
+    """Give the page of one size; what is not done yet is a dash.
+
+    ``figure`` names the drawing of AUROC against cost that lies beside the page.
+    """
     outcomes = found.outcomes
     numbers, total = Numbers(outcomes), len(cells(table, size))
     parts = [f"# {table.title}", "", table.text, "", f"**{table.sizes[size].title}**", ""]
@@ -39,9 +55,10 @@ def page(table: Table, size: str, path: Path, found: Found) -> str:
         parts += [f"Not complete: {len(outcomes)} of {total} trainings are done.", ""]
     for place, section in enumerate(table.sections):
         parts += _section(table, section, numbers, with_trivial=not place)
+    parts += [*own_part(table, numbers, found.own)]
     parts += [*paper_part(table, numbers), *_thresholds(table, numbers), *_others(table, numbers)]
     parts += [*synthetic_part(table, numbers, found.synthetic)]
-    parts += [*costs_part(table, numbers, found.costs)]
+    parts += [*figure_part(figure), *costs_part(table, numbers, found.costs)]
     parts += [*_notes(table, size), *_commands(table, path)]
     return "\n".join(parts).rstrip() + "\n"
 
@@ -56,23 +73,13 @@ def _section(
     for row in table.shown(section):
         means = [numbers.average(row.name, on, auroc) for on in table.sets]
         whole = None if None in means else mean(one for one in means if one is not None)
-        yield line(
-            row.title, *(_seeds(table, numbers, row, on) for on in table.sets), percent(whole)
-        )
+        seeds = (spread(numbers.aurocs(row.name, on), len(table.seeds)) for on in table.sets)
+        yield line(row.title, *seeds, percent(whole))
     if with_trivial:
         yield from _trivial(table, numbers)
     yield ""
     yield from _intervals(table, section, numbers)
     yield from _against(table, section, numbers)
-
-
-def _seeds(table: Table, numbers: Numbers, row: Row, on: str) -> str:
-    found = [auroc(result) for result in numbers.results(row.name, on).values()]
-    if not found:
-        return NONE
-    whole = f"{percent(mean(found))} ({percent(min(found))} to {percent(max(found))})"
-    missing = len(found) < len(table.seeds)
-    return f"{whole}, {len(found)} of {len(table.seeds)} seeds" if missing else whole
 
 
 def _trivial(table: Table, numbers: Numbers) -> Iterator[str]:
@@ -90,16 +97,8 @@ def _intervals(table: Table, section: Section, numbers: Numbers) -> Iterator[str
     yield ""
     yield head("detector", *(one.title for one in table.sets.values()))
     for row in table.shown(section):
-        yield line(row.title, *(_widest(numbers, row, on) for on in table.sets))
+        yield line(row.title, *(widest(numbers.aurocs(row.name, on)) for on in table.sets))
     yield ""
-
-
-def _widest(numbers: Numbers, row: Row, on: str) -> str:
-    found: list[Figure] = [one.auroc for one in numbers.results(row.name, on).values()]
-    if not found:
-        return NONE
-    low, high = min(one.low for one in found), max(one.high for one in found)
-    return f"{percent(low)} to {percent(high)}"
 
 
 def _against(table: Table, section: Section, numbers: Numbers) -> Iterator[str]:

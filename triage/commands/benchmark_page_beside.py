@@ -41,13 +41,13 @@ def paper_part(table: "Table", numbers: Numbers) -> Iterator[str]:
 def synthetic_part(
     table: "Table", numbers: Numbers, separations: Mapping[str, Separations]
 ) -> Iterator[str]:
-    """Give how well the raw scores find synthetic anomalies, of rows that have several."""
+    """Give how well the main section's raw scores find synthetic anomalies."""
     lines = []
     for row in table.sections[0].rows:
         found = [(one, separations[one.name]) for one in numbers.of(row.name)
                  if one.name in separations]  # fmt: skip
         names = dict.fromkeys(name for _, of in found for each in of.values() for name in each)
-        for name in names if len(names) > 1 else ():
+        for name in names:
             shown = []
             for on in table.sets:
                 values = [of[on][name] for _, of in found if on in of]
@@ -58,7 +58,7 @@ def synthetic_part(
         yield (
             "AUROC in per cent between the healthy calibration pictures and a strange twin of "
             "each, with a soft opacity or a piece of itself put elsewhere: mean over the seeds. "
-            "This, not the test, may choose between a detector's raw scores."
+            "This, not the test, may choose between raw scores and between detectors."
         )
         yield from ("", head("detector", "raw score", *(one.title for one in table.sets.values())))
         yield from (*lines, "")

@@ -11,6 +11,26 @@ if TYPE_CHECKING:
     from triage.commands.benchmark_plan import Table
 
 
+def figure_part(name: str | None) -> Iterator[str]:
+    """Give the drawing of AUROC against cost, where there is one."""
+    if name is None:
+        return
+    yield from ("## AUROC against cost", "")
+    yield (
+        "A point is a detector of the first table: its mean AUROC over the sets, and the "
+        "multiply-adds of one image. The whiskers end at the seed with the lowest and the seed "
+        "with the highest mean over the sets. The dashed line is the mean, over the sets, of the "
+        "best trivial score of each."
+    )
+    yield ""
+    yield (
+        f"![Mean AUROC over the sets against the multiply-adds of one image, a labelled point for "
+        f"each detector, with the best trivial scores as a dashed line; the numbers stand in the "
+        f"tables of this page]({name})"
+    )
+    yield ""
+
+
 def costs_part(table: "Table", numbers: Numbers, costs: "Costs") -> Iterator[str]:
     """Give sizes, multiply-adds, memory and speed, beside the plainest autoencoder's."""
     yield from ("## Size, memory and speed", "")

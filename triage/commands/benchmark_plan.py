@@ -18,6 +18,17 @@ Part = dict[str, Any]
 TOGETHER = "together"
 
 
+class Also(Frozen):
+    """Further labelled pictures of a set's source, which ask another question of its detectors."""
+
+    title: str
+    beside: str = "test"
+    """What the set's own test pictures are called next to them."""
+    splits: tuple[str, ...]
+    text: str
+    """Which question each of both answers, and what these pictures chose."""
+
+
 class LabelledSet(Frozen):
     """Labelled pictures of one source, and how a detector is trained for it alone."""
 
@@ -30,6 +41,7 @@ class LabelledSet(Frozen):
     """Healthy pictures of this source calibrate it."""
     training: Part
     """What a training file for this source alone adds."""
+    also: Also | None = None
 
 
 class Row(Frozen):

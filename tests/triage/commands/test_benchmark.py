@@ -16,14 +16,19 @@ from typing import Any
 import pytest
 import yaml
 
+from models import artifact
 from tests.triage.commands.cli import triage
 from tests.triage.commands.labelled import write_folder
 from triage.commands.benchmark import Tally, benchmark
 from triage.commands.benchmark_cells import DONE, Outcome, finished, locked
+from triage.commands.benchmark_own import KEPT as OWN
+from triage.commands.benchmark_own import own
 from triage.commands.benchmark_plan import cells, merged, read_table
 from triage.commands.benchmark_synthetic import KEPT, synthetic
+from triage.commands.measure import prepare, scores
+from triage.commands.training_plan import read_pictures
 from triage.errors import ConfigError
-from triage.settings import PACKAGED
+from triage.settings import PACKAGED, Recipe
 
 SMALL = {"widths": [8, 8, 8, 8], "memory": "vector", "slots": 12, "latent": 8}
 SOURCE = {
@@ -44,6 +49,7 @@ def _table() -> dict[str, Any]:
         "base": "memae", "base_params": SMALL, "organs": ["chest", "head"], "modalities": ["DX"],
         "organ_features": 2, "modality_features": 2,
     }  # fmt: skip
+    also = {"title": "own patients", "beside": "elsewhere", "splits": ["val"], "text": "Two."}
     return {
         "name": "small",
         "title": "A small table",
@@ -60,9 +66,9 @@ def _table() -> dict[str, Any]:
         "sets": {
             name: {
                 "title": name.title(), "folder": name, "subset": name, "stratum": "DX/CHEST",
-                "training": alone(name),
+                "training": alone(name), "also": further,
             }
-            for name in ("left", "right")
+            for name, further in (("left", also), ("right", None))
         },
         "together": {"data": {"pooled": "ALL", "subsets": together}},
         "sections": [
@@ -101,6 +107,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
         lines = [
             *((name, "train", 0, f"{name}-n{i}") for i in range(24)),
             *((name, "val", 0, f"{name}-v{i}") for i in range(24)),
+            *((name, "val", 1, f"{name}-a{i}") for i in range(8)),
             *((name, "test", 0, f"{name}-h{i}") for i in range(6)),
             *((name, "test", 1, f"{name}-s{i}") for i in range(6)),
         ]
@@ -191,6 +198,74 @@ def test_synthetic_anomalies_are_of_healthy_calibration_pictures(home: Path, fil
     assert synthetic(again, outcome, table, copy) == found
 
 
+def test_further_pictures_are_measured_with_the_kept_artifact(home: Path, filled: Tally) -> None:
+    kept, table = home / "runs/small/tiny", read_table(home / "table.yaml")
+    for outcome in _outcomes(home):
+        found = own(kept, outcome, table, home / "data").sets
+        assert set(found) == ({"left"} & set(outcome.results))  # of right nothing more is asked
+    outcome = next(one for one in _outcomes(home) if one.row == "maddr")
+    one = own(kept, outcome, table, home / "data").sets["left"]
+    assert (one.healthy, one.abnormal, one.patients) == (24, 8, 32)
+    loaded = artifact.load(kept / outcome.artifact)
+    recipe = Recipe.model_validate(loaded.card.recipe_for(("DX/CHEST",)))
+    lines = [each for each in read_pictures(home / "data/left") if each.split == "val"]
+    raw = scores(loaded.detector, prepare(lines, recipe).voxels)
+    sick = [value for value, each in zip(raw, lines, strict=True) if each.abnormal]
+    well = [value for value, each in zip(raw, lines, strict=True) if not each.abnormal]
+    above = mean((s > w) + (s == w) / 2 for s in sick for w in well)
+    assert one.auroc.value == pytest.approx(above)
+    assert one.auroc.low <= above <= one.auroc.high
+    assert "5 nearest thumbnails" in one.baselines
+    assert one.baselines != outcome.results["left"].baselines  # of these pictures, not the test's
+    # The healthy ones calibrate: no share of flags is said of them.
+    assert set(type(one).model_fields) == {
+        "artifact_sha256", "splits", "healthy", "abnormal", "patients", "auroc", "baselines",
+    }  # fmt: skip
+
+
+def test_further_pictures_are_measured_once_and_other_splits_anew(
+    home: Path, filled: Tally, tmp_path: Path
+) -> None:
+    outcome = next(one for one in _outcomes(home) if one.on == "left")
+    shutil.copytree(home / "runs/small/tiny" / outcome.name, tmp_path / outcome.name)
+    table = read_table(home / "table.yaml")
+    before = own(tmp_path, outcome, table, home / "data")
+    assert own(tmp_path, outcome, table, tmp_path / "no-data") == before
+    other = _table()
+    other["sets"]["left"]["also"]["splits"] = ["test"]
+    tested = read_table(_write(tmp_path / "other.yaml", other))
+    again = own(tmp_path, outcome, tested, home / "data").sets["left"]
+    assert (again.healthy, again.abnormal) == (6, 6)
+    assert again.auroc == outcome.results["left"].auroc
+    (tmp_path / outcome.name / OWN).write_text("{")
+    with pytest.raises(ConfigError, match=r"own\.json is damaged.*remove it"):
+        own(tmp_path, outcome, table, home / "data")
+
+
+def test_a_further_picture_of_a_patient_who_trains_is_refused(
+    home: Path, filled: Tally, tmp_path: Path
+) -> None:
+    outcome = next(one for one in _outcomes(home) if one.on == "left")
+    shutil.copytree(home / "runs/small/tiny" / outcome.name, tmp_path / outcome.name)
+    (tmp_path / outcome.name / OWN).unlink()
+    shutil.copytree(home / "data/left", tmp_path / "left")
+    listed = tmp_path / "left/split.csv"
+    listed.write_text(re.sub(r"left-a0$", "left-n3", listed.read_text(), flags=re.MULTILINE))
+    with pytest.raises(ConfigError, match="and 0 more: the patient trains too"):
+        own(tmp_path, outcome, read_table(home / "table.yaml"), tmp_path)
+    assert not (tmp_path / outcome.name / OWN).exists()
+
+
+def test_the_page_shows_the_figure_beside_it_and_both_questions(home: Path, filled: Tally) -> None:
+    page = Path(filled.page).read_text()
+    assert "(page-cost.svg)" in page
+    drawn = (home / "page-cost.svg").read_text()
+    assert "MADDR + MemAE" in drawn
+    assert "## Left: elsewhere, and own patients" in page
+    assert "## Right:" not in page
+    assert "- own patients: 24 healthy and 8 abnormal pictures of 32 patients" in page
+
+
 def test_what_is_finished_is_never_run_again(home: Path, filled: Tally) -> None:
     before = {path: path.stat().st_mtime_ns for path in (home / "runs").rglob("*.json")}
     again = _run(home, home / "table.yaml")
@@ -214,6 +289,8 @@ def test_a_cell_in_another_process_is_left_to_it(home: Path, filled: Tally) -> N
     page = (home / "other.md").read_text()
     assert "Not complete: 3 of 6 trainings are done." in page
     assert re.search(r"\| MemAE \| [\d,]+ \| - \| - \| - \| \d", page)
+    assert "cost.svg" not in page
+    assert not (home / "other-cost.svg").exists()
     assert "| cpu |" not in page  # not measured beside another process's training
 
 
@@ -325,3 +402,6 @@ def test_the_house_s_own_table_holds() -> None:
     anchors = {"anchor", "paste-net", "ensemble"}
     assert alone == {*both, "mama-net", "memmc-mae", "simsid", *anchors}
     assert table.seeds == (0, 1, 2)
+    also = {name: one.also for name, one in table.sets.items() if one.also}
+    assert set(also) == {"zhanglab"}
+    assert also["zhanglab"].splits == ("val",)
