@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
-from sqlalchemy import case, func, select
+from sqlalchemy import ColumnElement, case, func, or_, select
 from sqlalchemy.orm import Session
 
 from db import outbox
@@ -25,6 +25,8 @@ AGES: Final[tuple[tuple[str, timedelta], ...]] = (
 OLDER: Final = "older"
 BANDS: Final = (*(name for name, _ in AGES), OLDER)
 MOST: Final = 200
+INTERNAL: Final = "internal"
+"""Where a study that failed does not say why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +86,24 @@ def failures(session: Session) -> tuple[Failure, ...]:
         .where(StudyRow.state == StudyState.FAILED)
         .group_by(StudyRow.reason_code)
     ).all()
-    found = (Failure(reason or "internal", count, oldest) for reason, count, oldest in rows)
-    return tuple(sorted(found, key=lambda one: (-one.count, one.reason)))
+    found: dict[str, Failure] = {}
+    for code, count, oldest in rows:
+        one = Failure(code or INTERNAL, count, oldest)
+        found[one.reason] = _both(found[one.reason], one) if one.reason in found else one
+    return tuple(sorted(found.values(), key=lambda one: (-one.count, one.reason)))
+
+
+def failed_for(reason: str) -> ColumnElement[bool]:
+    """Mean the studies that ``failures`` counts under a reason."""
+    named = StudyRow.reason_code == reason
+    if reason != INTERNAL:
+        return named
+    return or_(named, StudyRow.reason_code.is_(None), StudyRow.reason_code == "")
+
+
+def _both(one: Failure, other: Failure) -> Failure:
+    began = [at for at in (one.oldest, other.oldest) if at is not None]
+    return Failure(one.reason, one.count + other.count, min(began, default=None))
 
 
 def failed(session: Session, *, limit: int = MOST) -> tuple[StudyRow, ...]:

@@ -1,11 +1,15 @@
-"""From a study's last image to its decision, to its notice, and to the first reader: as it was."""
+"""From a study's last image to its decision, to its notice, and to the first reader: as it was.
+
+A late image reopens a study and makes another generation of it. Each step is the first at or after
+the last image: what came before it is of the older content.
+"""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from sqlalchemy import func, select
+from sqlalchemy import Subquery, func, select
 from sqlalchemy.orm import Session
 
 from db.audit import Event
@@ -28,9 +32,9 @@ class Passage:
     received_at: datetime
     last_instance_at: datetime
     decided_at: datetime | None
-    """First: from then on the worklist shows its place."""
+    """From then on the worklist shows its place."""
     notified_at: datetime | None
-    """First document that a destination took."""
+    """First document of that decision, or of a later one, that a destination took."""
     opened_at: datetime | None
     """First access by a reader."""
 
@@ -61,31 +65,46 @@ def passages(session: Session, since: datetime, *, limit: int = MOST) -> tuple[P
 def _decided(session: Session, numbers: Collection[int]) -> Mapping[int, datetime]:
     found: dict[int, datetime] = {}
     for chunk in _chunks(numbers):
-        first = (
-            select(DecisionRow.study_id, func.min(DecisionRow.at))
-            .where(DecisionRow.study_id.in_(chunk))
-            .group_by(DecisionRow.study_id)
-        )
-        found |= dict(session.execute(first).all())
+        first = _first_decisions(chunk)
+        found |= dict(session.execute(select(first.c.study_id, first.c.at)).all())
     return found
 
 
 def _notified(session: Session, numbers: Collection[int]) -> Mapping[int, datetime]:
     found: dict[int, datetime] = {}
     for chunk in _chunks(numbers):
+        decision = _first_decisions(chunk)
         first = (
             select(OutboxRow.study_id, func.min(OutboxRow.sent_at))
-            .where(OutboxRow.study_id.in_(chunk), OutboxRow.sent_at.is_not(None))
+            .join(decision, decision.c.study_id == OutboxRow.study_id)
+            .where(OutboxRow.generation >= decision.c.generation, OutboxRow.sent_at.is_not(None))
             .group_by(OutboxRow.study_id)
         )
         found |= {number: at for number, at in session.execute(first) if at is not None}
     return found
 
 
+def _first_decisions(numbers: Collection[int]) -> Subquery:
+    """Give, by study, the first decision about all that it holds: its generation and moment."""
+    return (
+        select(
+            DecisionRow.study_id,
+            func.min(DecisionRow.generation).label("generation"),
+            func.min(DecisionRow.at).label("at"),
+        )
+        .join(StudyRow, StudyRow.id == DecisionRow.study_id)
+        .where(DecisionRow.study_id.in_(numbers), DecisionRow.at >= StudyRow.last_instance_at)
+        .group_by(DecisionRow.study_id)
+        .subquery()
+    )
+
+
 def _opened(session: Session, since: datetime) -> Mapping[str, datetime]:
-    """Give, by Study Instance UID, when a reader first had a study before them."""
+    """Give, by Study Instance UID, when a reader first had all of a study before them."""
     first = (
         select(AuditRow.object_id, func.min(AuditRow.at))
+        .join(StudyRow, StudyRow.study_instance_uid == AuditRow.object_id)
+        .where(AuditRow.at >= StudyRow.last_instance_at)
         .where(AuditRow.at >= since, AuditRow.event_id == Event.INSTANCES_ACCESSED)
         .where(AuditRow.object_type == "study", AuditRow.outcome == 0)
         .where(AuditRow.actor_role.contains(READER))

@@ -75,8 +75,12 @@ def simulate(
     waiting: Annotated[
         bool, typer.Option("--waiting", help="Only who waits how long; nothing is sent.")
     ] = False,
-    sensitivity: Annotated[float, typer.Option(min=0, max=1, help="With --waiting.")] = 0.7,
-    false_flags: Annotated[float, typer.Option(min=0, max=1, help="With --waiting.")] = 0.05,
+    sensitivity: Annotated[
+        float, typer.Option(min=0, max=1, help="Of flags not in the log.")
+    ] = 0.7,
+    false_flags: Annotated[
+        float, typer.Option(min=0, max=1, help="Of flags not in the log.")
+    ] = 0.05,
     out: Annotated[Path | None, typer.Option(help="For ledger, summary and page.")] = None,
     as_json: AsJson = False,
     state: State = None,
@@ -88,17 +92,22 @@ def simulate(
     sends to one that runs, and checks its database if --state names it. Exit 1: something
     acknowledged is missing, not at rest, or not reported.
 
-    With --waiting it reads the arrivals in three orders, by arrival, by priority, and by priority
-    with the policy's limit on waiting, and tells the minutes gained and lost.
+    With --arrivals it also reads the log in three orders, by arrival, by priority, and by priority
+    with the policy's limit on waiting, and tells the minutes that the flagged gain and the others
+    lose. With --waiting it does only that, for any arrivals.
     """
     from triage.commands.simulate_run import Hospital
 
     if seed is None:  # whoever has had a day's studies would take the same day for repeats
         seed = secrets.randbelow(2**31) if to else 0
     plan = _plan(arrivals, profile, (start_hour, hours, rate, abnormal), seed)
-    if waiting:
-        limit_s = common.load(state, config).policy.promote_after_s
-        _wait(plan, (sensitivity, false_flags), (readers, reads, limit_s), seed, out, as_json)
+    compared = None
+    if waiting or (arrivals and readers):
+        limit_s_of_policy = common.load(state, config).policy.promote_after_s
+        reading = (readers, reads, limit_s_of_policy)
+        compared = _compared(plan, (sensitivity, false_flags), reading, seed)
+    if waiting and compared:
+        _tell(compared, out, as_json=as_json)
         return
     with ExitStack() as ends:
         work = Path(ends.enter_context(tempfile.TemporaryDirectory(prefix="triage-simulate-")))
@@ -113,37 +122,48 @@ def simulate(
             site = ends.enter_context(_running_site(to, desk, state, config))
         else:
             site = ends.enter_context(_own_site(hospital, state or work, pacs, quiet_s, read_s))
-        raise typer.Exit(_run(hospital, site, work, out, as_json=as_json))
+        raise typer.Exit(_run(hospital, site, (work, out), compared, as_json=as_json))
 
 
-def _wait(
+def _compared(
     plan: "list[Arrival]",
     detector: tuple[float, float],
     reading: tuple[int, float, float],
     seed: int,
-    out: Path | None,
-    as_json: bool,  # noqa: FBT001 - the option's
-) -> None:
-    from triage.commands.simulate_waiting import Detecting, Reading, run, tell
+) -> dict[str, Any]:
+    from triage.commands.simulate_waiting import Detecting, Reading, run
 
     if reading[0] < 1:
         msg = "somebody must read"
         raise typer.BadParameter(msg, param_hint="--readers")
-    found = run(plan, Detecting(*detector), Reading(*reading), seed)
+    return run(plan, Detecting(*detector), Reading(*reading), seed)
+
+
+def _tell(found: dict[str, Any], out: Path | None, *, as_json: bool) -> None:
+    from triage.commands.simulate_waiting import tell
+
     if as_json:
         common.print_json(found)
     else:
         tell(found, out)
 
 
-def _run(hospital: "Hospital", site: "Site", work: Path, out: Path | None, *, as_json: bool) -> int:
+def _run(
+    hospital: "Hospital",
+    site: "Site",
+    places: tuple[Path, Path | None],
+    compared: dict[str, Any] | None,
+    *,
+    as_json: bool,
+) -> int:
     from triage.commands.simulate import simulate, tell
     from triage.commands.up import on_stop_signal
 
+    work, out = places
     before = {one: signal.getsignal(one) for one in (signal.SIGTERM, signal.SIGINT)}
     try:
         summary = simulate(
-            hospital, site, out or work / "out", Console(stderr=True), on_stop_signal()
+            hospital, site, out or work / "out", Console(stderr=True), on_stop_signal(), compared
         )
     finally:
         for one, handler in before.items():

@@ -16,7 +16,7 @@ import typer
 from rich.console import Console
 from rich.progress import Progress, TaskID
 
-from triage.commands import common, simulate_check
+from triage.commands import common, simulate_check, simulate_waiting
 from triage.commands.simulate_hostile import Hostility, Idlers, plain
 from triage.commands.simulate_ledger import Ledger
 from triage.commands.simulate_modality import Desk, Station, Task
@@ -25,16 +25,23 @@ from triage.commands.simulate_readers import Reader
 from triage.commands.simulate_run import Hospital, Run
 from triage.commands.simulate_site import Site
 from triage.commands.simulate_summary import moments, summarise
+from triage.worklist.context import DISCLAIMER
 
 LOOK_EVERY_S: Final = 0.5
 
 
 def simulate(
-    hospital: Hospital, site: Site, out: Path, console: Console, stopping: Callable[[], bool]
+    hospital: Hospital,
+    site: Site,
+    out: Path,
+    console: Console,
+    stopping: Callable[[], bool],
+    waiting: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Let a hospital's day pass; gives the summary.
 
-    Ledger, summary and page are written to ``out``.
+    Ledger, summary and page are written to ``out``. ``waiting`` is the same day read in other
+    orders, and goes into all of them.
     """
     out.mkdir(parents=True, exist_ok=True)
     with Ledger(out / "ledger.jsonl") as ledger:
@@ -49,7 +56,7 @@ def simulate(
                 lambda: _rests(run) or time.monotonic() - sent_at > hospital.limit_s, show, stopping
             )
         run.look()
-        summary = summarise(run)
+        summary = summarise(run) | ({"waiting": waiting} if waiting else {})
     (out / "summary.json").write_text(json.dumps(summary, indent=2))
     (out / "simulation.html").write_text(page(summary, moments(run)), encoding="utf-8")
     return summary
@@ -170,6 +177,9 @@ def tell(summary: Mapping[str, Any], out: Path | None) -> None:
         text = f"p50 {one['p50']} s, p95 {one['p95']} s, p99 {one['p99']} s of {one['n']}"
         rows.append((f"last image to {name}", text if one["n"] else "none"))
     common.print_table(("", ""), rows)
+    if "waiting" in summary:
+        simulate_waiting.tell_orders(summary["waiting"])
+        typer.echo(DISCLAIMER)
     for problem in summary["problems"]:
         typer.echo(f"Did not hold: {problem}")
     if summary["ok"]:

@@ -4,6 +4,9 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any, Final
 
+from triage.commands.simulate_waiting import section
+from triage.worklist.context import DISCLAIMER
+
 WIDE, HIGH, LEFT, TOP = 640, 220, 56, 14
 COLOURS: Final = {"sent": "#555", "decided": "#4a7ebb", "opened": "#b03a2e"}
 DASHES: Final = {"sent": "2 3", "decided": "", "opened": "7 4"}
@@ -36,6 +39,8 @@ def page(summary: Mapping[str, Any], moments: Mapping[str, Sequence[float]]) -> 
         _chart(counted, "seconds since the start", "studies"),
         "<h2>From the last image to the decision, and to a reader</h2>",
         _chart(waits, "seconds", "share of the studies"),
+        *_waiting(summary),
+        f"<p>{escape(DISCLAIMER)}</p>",
         "</body></html>",
     ]
     return "\n".join([*parts, ""])
@@ -44,6 +49,12 @@ def page(summary: Mapping[str, Any], moments: Mapping[str, Sequence[float]]) -> 
 def _verdict(summary: Mapping[str, Any]) -> str:
     problems = summary["problems"]
     return "Everything held." if not problems else f"Did not hold: {'; '.join(problems)}."
+
+
+def _waiting(summary: Mapping[str, Any]) -> list[str]:
+    """Give what the order of reading changes, where a log of arrivals was given."""
+    found = summary.get("waiting")
+    return ["<h2>What the order of reading changes</h2>", section(found)] if found else []
 
 
 def _table(summary: Mapping[str, Any]) -> str:

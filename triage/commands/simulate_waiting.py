@@ -1,7 +1,10 @@
-"""``triage simulate --waiting``: what an order of reading gains some and costs others."""
+"""What an order of reading gains some studies and costs others: ``triage simulate`` on a log.
+
+With ``--waiting`` nothing else is done; without it the log is sent, too.
+"""
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from html import escape
 from pathlib import Path
@@ -73,46 +76,83 @@ def cases(
     return found
 
 
-def tell(found: dict[str, Any], out: Path | None) -> None:
+def tell(found: Mapping[str, Any], out: Path | None) -> None:
     """Print the comparison for people, and write its page."""
-    orders = [
-        Comparison(one["name"], {k: Group(**v) for k, v in one["groups"].items()}, one["promoted"])
-        for one in found["orders"]
-    ]
-    rows = [
-        (order.name, name, group.n, *_minutes(order, group))
-        for order in orders
-        for name, group in order.groups.items()
-    ]
-    common.print_table(COLUMNS, rows)
-    promoted = orders[-1].promoted
+    tell_orders(found)
+    typer.echo(DISCLAIMER)
+    if out:
+        out.mkdir(parents=True, exist_ok=True)
+        (out / "waiting.html").write_text(page(found), encoding="utf-8")
+        typer.echo(f"Look at {out / 'waiting.html'}")
+
+
+def tell_orders(found: Mapping[str, Any]) -> None:
+    """Print what each group of studies waits in each order, and who gains and loses."""
+    common.print_table(COLUMNS, _rows(found))
+    promoted = found["orders"][-1]["promoted"]
     typer.echo(
         f"Minutes; {found['readers']} readers, {found['an_hour']:g} studies an hour each; the "
         f"limit of {found['limit_minutes']:g} min promotes {promoted}."
     )
-    typer.echo(DISCLAIMER)
-    if out:
-        out.mkdir(parents=True, exist_ok=True)
-        (out / "waiting.html").write_text(page(found, rows), encoding="utf-8")
-        typer.echo(f"Look at {out / 'waiting.html'}")
+    for sentence in changes(found):
+        typer.echo(sentence)
 
 
-def page(found: dict[str, Any], rows: Sequence[Sequence[Any]]) -> str:
-    """Give the page of the comparison."""
+def changes(found: Mapping[str, Any]) -> tuple[str, ...]:
+    """Say of each order what the flagged gain and the others lose on average."""
+    return tuple(_change(one) for one in _orders(found)[1:])
+
+
+def section(found: Mapping[str, Any]) -> str:
+    """Give the comparison as a part of a page."""
     head = "".join(f"<th>{escape(name)}</th>" for name in COLUMNS)
     body = "".join(
-        f"<tr>{''.join(f'<td>{escape(str(cell))}</td>' for cell in row)}</tr>" for row in rows
+        f"<tr>{''.join(f'<td>{escape(str(cell))}</td>' for cell in row)}</tr>"
+        for row in _rows(found)
     )
+    return (
+        f"<p>{found['readers']} readers, {found['an_hour']:g} studies an hour each; the limit is "
+        f"{found['limit_minutes']:g} min. The same studies and reading times in each order.</p>"
+        f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+        f"<ul>{''.join(f'<li>{escape(one)}</li>' for one in changes(found))}</ul>"
+    )
+
+
+def page(found: Mapping[str, Any]) -> str:
+    """Give the page of the comparison."""
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Waiting times</title>'
         "<style>body{font:15px/1.5 sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem}"
         "table{border-collapse:collapse}td,th{padding:.1rem .8rem .1rem 0;text-align:left}</style>"
         f"</head><body><h1>Waiting times of {found['studies']} studies, in minutes</h1>"
-        f"<p>{found['readers']} readers, {found['an_hour']:g} studies an hour each; the limit is "
-        f"{found['limit_minutes']:g} min. The same studies and reading times in each order.</p>"
-        f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+        f"{section(found)}"
         f"<p>{escape(DISCLAIMER)}</p></body></html>\n"
     )
+
+
+def _orders(found: Mapping[str, Any]) -> list[Comparison]:
+    return [
+        Comparison(one["name"], {k: Group(**v) for k, v in one["groups"].items()}, one["promoted"])
+        for one in found["orders"]
+    ]
+
+
+def _rows(found: Mapping[str, Any]) -> list[tuple[Any, ...]]:
+    return [
+        (order.name, name, group.n, *_minutes(order, group))
+        for order in _orders(found)
+        for name, group in order.groups.items()
+    ]
+
+
+def _change(order: Comparison) -> str:
+    said = [
+        f"{group.n} {words} wait {abs(group.gained):.1f} min "
+        f"{'less' if group.gained >= 0 else 'more'}"
+        for name, words in (("prioritised", "flagged"), ("not prioritised", "others"))
+        if (group := order.groups.get(name))
+    ]
+    return f"Read {order.name}, {' and '.join(said)} on average than by arrival."
 
 
 def _minutes(order: Comparison, group: Group) -> tuple[str, ...]:

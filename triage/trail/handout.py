@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from typing import Final
 
 from triage.collectors import Audit
+from triage.outputs.context import DISCLAIMER
 from triage.trail import atna, balp
 from triage.trail.message import message
 from triage.trail.rows import Row
@@ -20,12 +21,16 @@ FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n")
 
 
 def lines(rows: Iterable[Row], form: str, own: Audit) -> Iterator[str]:
-    """Give the lines of a file, each with its end; CSV begins with a header (RFC 4180)."""
+    """Give the lines of a file, each with its end; CSV begins with a header (RFC 4180).
+
+    The intended use is the name of CSV's last column, which is empty, and a field of each line of
+    JSON. The forms of DICOM and FHIR have no place for it.
+    """
     if form == "csv":
-        yield _record(COLUMNS)
+        yield _record((*COLUMNS, DISCLAIMER))
     for row in rows:
         yield (
-            _record([_cell(row[name]) for name in COLUMNS])
+            _record([*(_cell(row[name]) for name in COLUMNS), ""])
             if form == "csv"
             else _line(row, form, own)
         )
@@ -33,9 +38,10 @@ def lines(rows: Iterable[Row], form: str, own: Audit) -> Iterator[str]:
 
 def _line(row: Row, form: str, own: Audit) -> str:
     if form == "json":
-        return f"{json.dumps({name: row[name] for name in COLUMNS}, default=str)}\n"
-    told = message(row, source_id=own.source_id, site_id=own.site_id)
-    content = atna.xml(told).decode() if form == "atna" else json.dumps(balp.resource(told))
+        told = {name: row[name] for name in COLUMNS} | {"notice": DISCLAIMER}
+        return f"{json.dumps(told, default=str)}\n"
+    event = message(row, source_id=own.source_id, site_id=own.site_id)
+    content = atna.xml(event).decode() if form == "atna" else json.dumps(balp.resource(event))
     return f"{content}\n"
 
 

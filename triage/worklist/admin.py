@@ -31,6 +31,8 @@ DONE: Final = {
     "resend": "They will be sent again.",
     "made": "The account is made.",
     "changed": "The account is changed; its sessions ended.",
+    "let-in": "The account may sign in again.",
+    "unlocked": "Its wrong passwords are forgotten.",
     "nothing": "There was nothing left to do.",
 }
 """What a page says after something was done: the code is in the URL, the words are here."""

@@ -11,6 +11,7 @@ from fastapi import APIRouter, Form, HTTPException, Path, Request
 from fastapi.responses import RedirectResponse, Response
 from sqlalchemy.orm import Session
 
+from db import overview
 from db.audit import MINOR, SUCCESS, Entry, Event, record
 from db.tables import StudyRow
 from triage.record import letters, retries
@@ -48,7 +49,7 @@ def retry_reason(request: Request, reason: Text = "", sure: Sure = "") -> Respon
         said = f"Every study that failed for the reason {reason} goes on where it failed."
         return _ask(request, "Try all of one reason again", said, {"reason": [reason]})
     with context.of(request).database.begin() as session:
-        rows = retries.failed(session, StudyRow.reason_code == reason)
+        rows = retries.failed(session, overview.failed_for(reason))
         for row in rows:
             retries.retry(session, row, _who(request))
     return _to("/admin/failures", "retry" if rows else "nothing")
@@ -113,10 +114,10 @@ def change_access(request: Request, name: Text = "", act: Text = "", sure: Sure 
     """End an account's access, let it in again, or forget its wrong passwords."""
     if act not in ACTS:
         raise HTTPException(400, "There is no such act.")
-    title, said, do = ACTS[act]
+    title, said, do, done = ACTS[act]
     if sure != YES:
         return _ask(request, title, said.format(name=name), {"name": [name], "act": [act]})
-    return _change(request, lambda session, actor: do(session, name, actor=actor))
+    return _change(request, lambda session, actor: do(session, name, actor=actor), done)
 
 
 @router.post("/admin/health")
@@ -141,21 +142,26 @@ def examine(request: Request, sure: Sure = "") -> Response:
     )
 
 
-ACTS: Final[dict[str, tuple[str, str, Any]]] = {
-    "disable": ("End access", "{name} is signed out at once and cannot sign in.", accounts.disable),
-    "enable": ("Let in again", "{name} may sign in again.", accounts.enable),
-    "unlock": ("Unlock", "The wrong passwords of {name} are forgotten.", accounts.unlock),
-}
-"""Key of the form: its title, its question, and what does it."""
+ACTS: Final[dict[str, tuple[str, str, Any, str]]] = {
+    "disable": (
+        "End access", "{name} is signed out at once and cannot sign in.", accounts.disable,
+        "changed",
+    ),
+    "enable": ("Let in again", "{name} may sign in again.", accounts.enable, "let-in"),
+    "unlock": (
+        "Unlock", "The wrong passwords of {name} are forgotten.", accounts.unlock, "unlocked",
+    ),
+}  # fmt: skip
+"""Key of the form: its title, its question, what does it, and what is said of it then."""
 
 
-def _change(request: Request, act: Any) -> Response:  # noqa: ANN401 - a function of a session
+def _change(request: Request, act: Any, done: str = "changed") -> Response:  # noqa: ANN401 - a function of a session
     try:
         with context.of(request).database.begin() as session:
             act(session, context.viewer(request).name)
     except NotAccepted:
         return RedirectResponse("/admin/users?problem=refused", 303)
-    return _to("/admin/users", "changed")
+    return _to("/admin/users", done)
 
 
 def _examined(request: Request) -> Sequence[dict[str, Any]]:

@@ -12,6 +12,10 @@ from triage.worklist.lists import PAGE_SIZE, Wanted
 
 router = APIRouter(prefix="/api")
 MAX_LIMIT: Final = 500
+SENT: Final = (
+    "patient_id", "patient_name", "accession_number", "study_date", "modality", "body_part",
+)  # fmt: skip
+"""What a sender wrote, in full; only marks that turn the writing around them are taken out."""
 Limit = Annotated[int, Query(ge=1, le=MAX_LIMIT)]
 
 
@@ -53,11 +57,6 @@ def _study(study: StudyRow, reports: tuple[OutboxRow, ...]) -> dict[str, Any]:
         "reason": study.reason_code,
         "generation": study.generation,
         "received_at": words.iso(study.received_at),
-        "patient_id": study.patient_id,
-        "patient_name": study.patient_name,
-        "accession_number": study.accession_number,
-        "study_date": study.study_date,
-        "modality": study.modality,
-        "body_part": study.body_part,
+        **{name: words.straight(getattr(study, name)) for name in SENT},
         "report": view.report(study, reports).word,
     }

@@ -118,7 +118,7 @@ def _audit(
 ) -> None:
     entry = Entry(
         event=Event.PROCEDURE_RECORD, kind=kind, action="U", actor=who.name,
-        actor_role=who.role, object_type="study", object_id=study.study_instance_uid,
-        detail=detail,
+        actor_role=who.role, network_address=who.address, object_type="study",
+        object_id=study.study_instance_uid, detail=detail,
     )  # fmt: skip
     record(session, entry)

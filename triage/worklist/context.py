@@ -206,12 +206,13 @@ def _write(database: Database, entry: Entry, effect: Callable[[Session], None] |
 
 
 def _unseen_emergencies(request: Request, who: Viewer | None) -> int:
-    """Give, to who watches, how many studies were opened in an emergency and not looked at."""
+    """Give, to who watches, how many openings in an emergency wait for a look; not their own."""
     if who is None or access.WATCHERS.isdisjoint(who.roles):
         return 0
     query = select(func.count()).select_from(BreakGlassRow)
     with of(request).database.reading() as session:
-        return session.scalar(query.where(BreakGlassRow.reviewed_at.is_(None))) or 0
+        waits = (BreakGlassRow.reviewed_at.is_(None), BreakGlassRow.user_id != who.user_id)
+        return session.scalar(query.where(*waits)) or 0
 
 
 def _study_uid(session: Session, number: object) -> str:

@@ -4,7 +4,9 @@ from typing import Annotated, Final
 
 from fastapi import APIRouter, Form, HTTPException, Path, Request
 from fastapi.responses import RedirectResponse, Response
+from sqlalchemy.orm import Session, defer
 
+from db.tables import OutboxRow
 from triage.deliver.meanings import fix, label, meaning
 from triage.errors import TriageError
 from triage.record import letters, withdrawals
@@ -45,9 +47,10 @@ def resend(request: Request, outbox_id: Number, study: Text = "", sure: Sure = "
     """Have one document sent again, once it is confirmed; audited."""
     back = f"/studies/{int(study)}" if study.isdecimal() else "/deliveries"
     if sure != YES:
+        with context.of(request).database.reading() as session:
+            title = _resent(session, outbox_id)
         return ask(
-            request, f"Send document {outbox_id} again", RESENT, {"study": [study]}, back=back,
-            place="deliveries",
+            request, title, RESENT, {"study": [study]}, back=back, place="deliveries"
         )  # fmt: skip
     try:
         with context.of(request).database.begin() as session:
@@ -55,6 +58,15 @@ def resend(request: Request, outbox_id: Number, study: Text = "", sure: Sure = "
     except TriageError:
         raise HTTPException(404, "There is nothing to send again.") from None
     return RedirectResponse(back, 303)
+
+
+def _resent(session: Session, outbox_id: int) -> str:
+    """Say which document is to be sent again, of which study, and where."""
+    row = session.get(OutboxRow, outbox_id, options=[defer(OutboxRow.content, raiseload=True)])
+    if row is None:
+        raise HTTPException(404, "There is nothing to send again.")
+    kind = row.kind.replace("_", " ")
+    return f"Send document {row.id}, {kind} of study {row.study_id}, to {row.destination} again"
 
 
 @router.post("/studies/{study_id}/withdraw")

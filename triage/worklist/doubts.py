@@ -18,6 +18,7 @@ from triage.record import conflicts, custody, reconcile
 from triage.record.conflicts import NoSuchChoice, NoSuchConflict, Option
 from triage.record.withdrawals import Who
 from triage.worklist import access, context
+from triage.worklist.asking import YES, Sure, ask
 
 router = APIRouter()
 MOST_INSTANCES: Final = 200
@@ -51,8 +52,9 @@ def resolve(
     conflict_id: Number,
     choice: Annotated[str, Form(max_length=32)],
     reason: Annotated[str, Form(max_length=500)] = "",
+    sure: Sure = "",
 ) -> Response:
-    """Do what an admin decided about a doubt, audited."""
+    """Do what an admin decided about a doubt, once it is confirmed; audited."""
     who = context.viewer(request)
     said = "".join(one for one in reason if one.isprintable()).strip()
     if not said:
@@ -60,6 +62,8 @@ def resolve(
     by = Who(who.name, who.role, context.address(request))
     try:
         with context.of(request).database.begin() as session:
+            if sure != YES:
+                return _asked(request, session, conflict_id, choice, said)
             found = conflicts.resolve(session, conflict_id, choice, said, by)
             study_id = found.study_id
     except NoSuchConflict:
@@ -67,6 +71,31 @@ def resolve(
     except NoSuchChoice:
         raise HTTPException(400, "This cannot be done now. Reload the page and choose.") from None
     return RedirectResponse(f"/studies/{study_id}", 303)
+
+
+def _asked(
+    request: Request, session: Session, conflict_id: int, choice: str, reason: str
+) -> Response:
+    """Ask whether the doubt is to be resolved so.
+
+    Raises:
+        NoSuchConflict: there is none with that number, or it is resolved.
+        NoSuchChoice: this cannot be done about it.
+    """
+    row = session.get(ConflictRow, conflict_id)
+    if row is None or row.resolved_at is not None:
+        raise NoSuchConflict
+    option = next((one for one in conflicts.options(session, row) if one.code == choice), None)
+    if option is None:
+        raise NoSuchChoice
+    return ask(
+        request,
+        f"Resolve the doubt about study {row.study_id}",
+        f"{meaning(row.code)}. {option.words}. Because: {reason}",
+        {"choice": [choice], "reason": [reason]},
+        back=f"/studies/{row.study_id}",
+        place="conflicts",
+    )
 
 
 def of_study(session: Session, request: Request, study: StudyRow) -> dict[str, Any]:

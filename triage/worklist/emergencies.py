@@ -18,7 +18,8 @@ from db.accounts import BreakGlassRow
 from db.audit import Entry, Event, record
 from db.engine import now
 from db.tables import StudyRow, UserRow
-from triage.worklist import context
+from triage.worklist import asking, context
+from triage.worklist.asking import YES, Sure
 from triage.worklist.sessions import Viewer
 
 router = APIRouter()
@@ -95,8 +96,8 @@ def listed(request: Request) -> Response:
 
 
 @router.post("/emergencies/{number}/reviewed")
-def review(request: Request, number: Number) -> Response:
-    """Note that an admin or auditor looked at an opening: never at one's own."""
+def review(request: Request, number: Number, sure: Sure = "") -> Response:
+    """Note that an admin or auditor looked at an opening, once it is confirmed: never one's own."""
     who = context.viewer(request)
     with context.of(request).database.begin() as session:
         row = session.get(BreakGlassRow, number)
@@ -104,6 +105,8 @@ def review(request: Request, number: Number) -> Response:
             raise HTTPException(404, "Somebody looked at it already, or there is no such opening.")
         if row.user_id == who.user_id:
             raise HTTPException(400, "Somebody else must look at what you opened.")
+        if sure != YES:
+            return _asked(request, row, session.get_one(UserRow, row.user_id).name)
         row.reviewed_at, row.reviewed_by = now(session), who.name
         study = session.get_one(StudyRow, row.study_id)
         _audit(session, request, "break-glass.reviewed", study, {"emergency": row.id})
@@ -142,6 +145,21 @@ def openings(session: Session) -> list[Opened]:
 def _parted(reason: str) -> tuple[str, str]:
     code, _, said = reason.partition(" ")
     return code, said
+
+
+def _asked(request: Request, row: BreakGlassRow, name: str) -> Response:
+    """Ask whether somebody has looked at an opening."""
+    code, said = _parted(row.reason)
+    return asking.ask(
+        request,
+        f"Note that you looked at how {name} opened study {row.study_id} in an emergency",
+        f"{REASONS.get(code, code)}. They wrote: \N{LEFT DOUBLE QUOTATION MARK}{said}"
+        "\N{RIGHT DOUBLE QUOTATION MARK} Your name stands beside it from then on, and nobody is "
+        "reminded of it any more.",
+        {},
+        back="/emergencies",
+        place="emergencies",
+    )
 
 
 def _form(request: Request, study_id: int, problem: str = "") -> Response:

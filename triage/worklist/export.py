@@ -86,5 +86,5 @@ def _row(study: StudyRow, clock: Clock, owner: str) -> tuple[object, ...]:
 def _cell(value: object) -> str:
     if value is None:
         return ""
-    text = words.iso(value) if isinstance(value, datetime) else str(value)
+    text = words.iso(value) if isinstance(value, datetime) else words.straight(str(value))
     return f"'{text}" if text.startswith(FORMULA) else text

@@ -42,6 +42,7 @@ async def admit(request: Request) -> None:
     who = await run_in_threadpool(_find, request)
     if who is None:
         raise SignInFirst
+    who = replace(who, address=context.address(request))
     if who.scopes is None and who.roles.isdisjoint(access.CLINICIANS):
         who = replace(who, emergency=await run_in_threadpool(_emergency, request, who))
     request.state.viewer = who

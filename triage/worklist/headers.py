@@ -11,12 +11,13 @@ from typing import Final
 from sqlalchemy.exc import DBAPIError
 from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
+from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from db.engine import is_transient
 from triage import log
-from triage.worklist import assets
+from triage.worklist import assets, context, theme
 
 MAX_BODY_BYTES: Final = 65_536
 MAX_WORK_ITEM_BYTES: Final = 4_194_304
@@ -69,14 +70,19 @@ KEPT: Final = (HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT, HTTPStatus.NOT_MODIFIE
 HSTS: Final = "max-age=31536000"
 RETRY_AFTER_S: Final = 5
 PAGE: Final = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>Triage</title>
-<link rel="stylesheet" href="/static/triage.css"></head>
-<body><main class="notice"><h1>{title}</h1>
+<html lang="en" data-theme="{theme}"><head><meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="{theme}">
+<title>{title} - Triage</title>
+<link rel="stylesheet" href="/static/triage.css">
+<link rel="stylesheet" href="/static/theme.css"></head>
+<body>{mode}<main class="notice"><h1>{title}</h1>
 <p>{said}</p>
-<p><a href="/studies">Back to the worklist</a></p>
+<p><a href="/">Back to where you start</a></p>
 <p>For prioritization only. Not for diagnosis. Review full images per standard of care.</p>
 </main></body></html>
 """
+MODE: Final = '<aside class="research" aria-label="Mode">{research}</aside>'
 BROKEN: Final = """The page could not be made. Nothing was lost: studies are received and analysed
 apart from the pages. Tell the administrator this number: <code>{error}</code>"""
 AWAY: Final = (
@@ -120,18 +126,25 @@ class Gate:
         except Exception as why:  # noqa: BLE001 - a trace may quote a patient; its place does not
             error = _report(why)
             if not started:
-                await _trouble(scope["path"], why, error)(scope, receive, sending)
+                await _trouble(Request(scope), why, error)(scope, receive, sending)
 
 
-def _trouble(path: str, why: Exception, error: str) -> Response:
+def _trouble(request: Request, why: Exception, error: str) -> Response:
     """Say what went wrong, without asking the database for anything."""
     if not (isinstance(why, DBAPIError) and is_transient(why)):
-        text = PAGE.format(title="Something went wrong here", said=BROKEN.format(error=error))
+        text = _page(request, "Something went wrong here", BROKEN.format(error=error))
         return HTMLResponse(text, 500)
     headers = {"Retry-After": str(RETRY_AFTER_S)}
-    if path.startswith(PROGRAMS):
+    if request.url.path.startswith(PROGRAMS):
         return JSONResponse({"detail": f"{AWAY_TITLE}. {AWAY}"}, 503, headers)
-    return HTMLResponse(PAGE.format(title=AWAY_TITLE, said=AWAY), 503, headers)
+    return HTMLResponse(_page(request, AWAY_TITLE, AWAY), 503, headers)
+
+
+def _page(request: Request, title: str, said: str) -> str:
+    """Write the page by itself: a template may be what is broken."""
+    mode = context.of(request).settings.site.intended_use.mode
+    shown = MODE.format(research=context.RESEARCH) if mode == "research" else ""
+    return PAGE.format(title=title, said=said, theme=theme.of(request), mode=shown)
 
 
 def _most(scope: Scope) -> int:

@@ -10,6 +10,8 @@ from typing import Any, Final
 from pydicom import Dataset
 from pydicom.multival import MultiValue
 
+from triage.worklist import words
+
 PROJECTIONS: Final = frozenset(("CR", "DX", "MG", "IO", "PX", "RF", "XA", "RG"))
 """Modalities whose pixel spacing is the detector's unless it was calibrated (PS3.3 10.7.1.1)."""
 CENTIMETRE: Final = 3
@@ -61,7 +63,8 @@ def windows(header: Dataset, frame: int) -> list[Look]:
     source = _group(header, frame, "FrameVOILUTSequence")
     centres = _list(source.get("WindowCenter"))
     widths = _list(source.get("WindowWidth"))
-    names = [str(one) for one in _many(source.get("WindowCenterWidthExplanation"))]
+    explained = _many(source.get("WindowCenterWidthExplanation"))
+    names = [words.straight(str(one)) for one in explained]
     function = _text(source, "VOILUTFunction") or "LINEAR"
     found = []
     for place, (centre, width) in enumerate(zip(centres, widths, strict=False)):
@@ -175,11 +178,11 @@ def _whole(header: Dataset, keyword: str) -> int | None:
 
 
 def _text(header: Dataset, keyword: str) -> str:
-    return " ".join(str(header.get(keyword) or "").split())[:MOST_TEXT]
+    return " ".join(words.straight(str(header.get(keyword) or "")).split())[:MOST_TEXT]
 
 
 def _texts(value: object, count: int) -> list[str]:
-    found = [str(one) for one in _many(value)]
+    found = [words.straight(str(one)) for one in _many(value)]
     return found if len(found) == count else []
 
 

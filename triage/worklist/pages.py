@@ -53,7 +53,9 @@ def study(request: Request, study_id: StudyId, wanted: Wanted) -> Response:
         noted = context.note(request, entry, claims.opening(request, detail.study))
         clock = here.clock(now(session))
         worklist = wanted.first().worklist(clock, context.viewer(request).user_id)
-        before, behind = worklist.neighbours(session, detail.study)
+        before, behind = (
+            worklist.neighbours(session, detail.study) if opens_others(request) else (None, None)
+        )
         older = priors.of_study(session, study_id)
         known = evidence.shown(session, detail.study)
         words = said.panel(session, detail, context.viewer(request))
@@ -90,6 +92,11 @@ def study(request: Request, study_id: StudyId, wanted: Wanted) -> Response:
         **doubted,
     }
     return context.page(request, "study.html", values, noted=noted)
+
+
+def opens_others(request: Request) -> bool:
+    """Tell whether this person may open a study's neighbours: not where the glass was broken."""
+    return access.may(context.viewer(request).roles, "GET", "/studies/{study_id}")
 
 
 @router.get("/quarantine")

@@ -167,6 +167,7 @@ def _write(session: Session, study: StudyRow, who: Viewer, row: FeedbackRow) -> 
         action="C",
         actor=who.name,
         actor_role=who.role,
+        network_address=who.address,
         object_type="study",
         object_id=study.study_instance_uid,
         detail={

@@ -56,6 +56,9 @@ class Viewer:
     scopes: frozenset[str] | None = None
     """Of a program's token; None for a person."""
 
+    address: str = ""
+    """Where the request comes from."""
+
     @property
     def roles(self) -> frozenset[str]:
         """Give the roles, of which ``role`` is the text."""

@@ -19,7 +19,7 @@ from triage.dicomweb import headers
 from triage.dicomweb.catalog import Kept
 from triage.dicomweb.headers import UNREADABLE
 from triage.errors import Broken
-from triage.worklist import looks
+from triage.worklist import looks, words
 from triage.worklist.looks import Look
 
 KEPT: Final = 32
@@ -89,7 +89,7 @@ def _stack(uid: str, members: Sequence[Kept]) -> dict[str, Any]:
                 told |= _told(header)
     known: list[Look] = []
     listed = [_entry(one, known) for one in _ordered(frames)]
-    modality = members[0].modality
+    modality = words.straight(members[0].modality)
     return {"uid": uid, "modality": modality, **told, "looks": known, "frames": listed}
 
 

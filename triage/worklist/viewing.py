@@ -22,13 +22,14 @@ from triage.errors import REASONS
 from triage.finding import Outcome
 from triage.priors import keep as priors
 from triage.settings import Decode
-from triage.worklist import access, claims, context, feedback, said, view
+from triage.worklist import access, claims, context, feedback, said, view, words
 from triage.worklist.asked import Asked, asked
 from triage.worklist.frames import Frames
 from triage.worklist.noticed import Noticed
 from triage.worklist.stacks import Stacks
 
 router = APIRouter()
+NEXT: Final = "/studies/{study_id}/view/next"
 NOTED_S: Final = 60.0
 SHOWN: Final = frozenset(("here", "complete", "partial"))
 """States of a prior whose files are ours to show."""
@@ -70,20 +71,21 @@ def page(request: Request, study_id: StudyId, wanted: WantedList) -> Response:
         noted = context.note(request, entry, claims.opening(request, detail.study))
         clock = here.clock(now(session))
         before, behind = wanted.first().worklist(clock).neighbours(session, detail.study)
-        words = said.panel(session, detail, context.viewer(request))
+        panel = said.panel(session, detail, context.viewer(request))
         claim = claims.of_study(session, request, detail.study)
     current = [one for one in detail.reports if one.generation == detail.study.generation]
     may_say = access.may(context.viewer(request).roles, "POST", "/studies/{study_id}/feedback")
+    may_ohif = access.may(context.viewer(request).roles, "GET", "/ohif")
     values = {
         "study": detail.study,
         "row": view.row(detail.study, current, clock, detail.warnings),
         "reason": REASONS.get(detail.study.reason_code or ""),
-        "words": words,
-        "decisive": next((one for one in words.findings if one.decisive), None),
+        "words": panel,
+        "decisive": next((one for one in panel.findings if one.decisive), None),
         "reason_choices": feedback.CHOICES,
         "may_say": may_say,
         "claim": claim,
-        "ohif": (here.settings.state / "ohif" / "index.html").is_file(),
+        "ohif": may_ohif and (here.settings.state / "ohif" / "index.html").is_file(),
         "before": before,
         "behind": behind,
         "wanted": wanted.first(),
@@ -92,10 +94,15 @@ def page(request: Request, study_id: StudyId, wanted: WantedList) -> Response:
     return context.page(request, "viewer.html", values, noted=noted)
 
 
-@router.get("/studies/{study_id}/view/next")
+@router.get(NEXT)
 def following(request: Request, study_id: StudyId) -> Response:
-    """Lead to the highest unread study that nobody else reads; to the list behind the last."""
+    """Lead to the highest unread study that nobody else reads; to the list behind the last.
+
+    Who sees this study in an emergency is led to its page.
+    """
     here, unread = context.of(request), Asked(Listing.UNREAD)
+    if not access.may(context.viewer(request).roles, "GET", NEXT):
+        return RedirectResponse(f"/studies/{study_id}", 303)  # an emergency opens this one alone
     with here.database.reading() as session:
         free = claims.free(session, here, context.viewer(request))
     place = next((f"/studies/{one}/view" for one in free if one != study_id), "/studies")
@@ -140,12 +147,17 @@ def prior_row(session: Session, study_id: int, prior_id: int) -> PriorRow:
     return row
 
 
+def _what(row: PriorRow) -> str:
+    parts = (row.body_part, row.study_description)
+    return words.straight(", ".join(part for part in parts if part))
+
+
 def _prior(row: PriorRow) -> dict[str, Any]:
     return {
         "id": row.id,
-        "date": row.study_date,
-        "modality": row.modality,
-        "what": ", ".join(one for one in (row.body_part, row.study_description) if one)[:120],
+        "date": words.straight(row.study_date),
+        "modality": words.straight(row.modality)[:16],
+        "what": _what(row)[:120],
         "state": row.state,
         "shown": row.state in SHOWN,
     }

@@ -13,7 +13,9 @@ MISSING: Final = "\N{EN DASH}"
 LONGEST_NAME: Final = 200
 """Characters of a person's name that are shown; a group of PN has 64 at most (PS3.5 6.2)."""
 
-_TURNING: Final = dict.fromkeys([*range(0x202A, 0x202F), *range(0x2066, 0x206A)])
+_TURNING: Final = dict.fromkeys(
+    [0x061C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A)]
+)
 
 
 def person(name: str) -> str:
@@ -83,14 +85,20 @@ def shortened(text: str, most: int = MOST) -> str:
 
 
 def tamed(value: object) -> object:
+    """Give a value as a page may show it: text is ``straight``, all else is left alone.
+
+    What is markup already is no text of a data set.
+    """
+    return straight(value) if type(value) is str else value
+
+
+def straight(text: str) -> str:
     """Give text without the marks that turn the writing of what stands around it (UAX 9, 2).
 
-    Right-to-left letters stay as they are; only explicit embeddings, overrides and isolates go.
-    What is markup already is left alone.
+    Right-to-left letters stay as they are; embeddings, overrides, isolates and the three marks
+    that look like nothing go.
     """
-    if type(value) is not str or value.isascii():
-        return value
-    return value.translate(_TURNING)
+    return text if text.isascii() else text.translate(_TURNING)
 
 
 def iso(moment: datetime) -> str:

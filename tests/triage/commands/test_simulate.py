@@ -18,6 +18,7 @@ from triage.commands.simulate_site import Site
 from triage.commands.simulate_studies import Maker
 from triage.commands.simulate_summary import moments, summarise
 from triage.dimse import Remote
+from triage.worklist.context import DISCLAIMER
 
 LOG = """time,modality,body_part,images,abnormal
 0,CT,HEAD,4,no
@@ -63,6 +64,10 @@ def test_a_hostile_day_in_a_pipeline_of_its_own_loses_nothing(tmp_path: Path) ->
     text = (out / "simulation.html").read_text()
     assert text.count("<svg") == 2
     assert "Everything held." in text
+    assert [one["name"] for one in said["waiting"]["orders"]][1:] == [
+        "by priority", "by priority, with the limit",
+    ]  # fmt: skip
+    assert "than by arrival." in text
 
 
 def test_what_was_acknowledged_and_is_not_in_the_database_is_exit_1(
@@ -113,4 +118,7 @@ def test_a_lost_image_is_a_problem_and_the_page_says_so(
     assert not summary["ok"]
     assert summary["missing"] == ["1.2.3"]
     assert "1 acknowledged images are missing" in summary["problems"]
-    assert "1 acknowledged images are missing" in page(summary, moments(run))
+    text = page(summary, moments(run))
+    assert "1 acknowledged images are missing" in text
+    assert DISCLAIMER in text
+    assert "What the order of reading changes" not in text, "no log of arrivals was given"

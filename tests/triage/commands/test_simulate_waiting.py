@@ -6,8 +6,10 @@ from typing import Any
 import pytest
 
 from tests.triage.commands.cli import triage
+from triage.commands.simulate import tell
 from triage.commands.simulate_arrivals import Arrival
-from triage.commands.simulate_waiting import Detecting, Reading, cases
+from triage.commands.simulate_page import page
+from triage.commands.simulate_waiting import Detecting, Reading, cases, changes, run
 from triage.worklist.context import DISCLAIMER
 
 LOG = "time,modality,body_part,images,abnormal,flagged\n" + "".join(
@@ -77,3 +79,39 @@ def test_where_the_log_does_not_say_the_detector_flags_by_chance(
     arrivals = [Arrival(float(n), "DX", "CHEST", 1, n % 2 == 0) for n in range(20)]
     found = cases(arrivals, Detecting(sensitivity, 0.0), Reading(1, 20.0, 60.0), seed=0)
     assert sum(one.priority for one in found) == flagged
+
+
+ARRIVALS = [Arrival(60.0 * n, "DX", "CHEST", 1, n % 5 == 0, n % 10 == 0) for n in range(300)]
+NOTHING: dict[str, Any] = {"n": 0, "p50": None, "p95": None, "p99": None, "each": []}
+
+
+def a_day() -> dict[str, Any]:
+    """Give the summary of a day whose log of arrivals was read in other orders, too."""
+    names = ("studies", "images", "reports", "mpps", "evidence", "outcomes", "tricks")
+    waiting = run(ARRIVALS, Detecting(), Reading(2, 26.0, 1800.0), seed=1)
+    parts: dict[str, Any] = {name: {} for name in names}
+    return parts | {
+        "problems": [], "ok": True, "seconds": 1.0, "decided_s": NOTHING, "opened_s": NOTHING,
+        "waiting": waiting,
+    }  # fmt: skip
+
+
+def test_it_is_said_what_the_flagged_gain_and_the_others_lose_with_the_limit_off_and_on() -> None:
+    off, on = changes(a_day()["waiting"])
+    assert off.startswith("Read by priority, 30 flagged wait ")
+    assert " min less and 270 others wait " in off
+    assert off.endswith(" min more on average than by arrival.")
+    assert on.startswith("Read by priority, with the limit, 30 flagged wait ")
+    assert on != off
+
+
+def test_a_day_s_summary_and_page_say_it_too(capsys: pytest.CaptureFixture[str]) -> None:
+    summary = a_day()
+    tell(summary, None)
+    printed = capsys.readouterr().out
+    text = page(summary, {"sent": [], "decided": [], "opened": []})
+    for sentence in changes(summary["waiting"]):
+        assert sentence in printed
+        assert sentence in text
+    assert DISCLAIMER in printed
+    assert text.count(DISCLAIMER) == 1

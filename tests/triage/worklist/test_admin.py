@@ -26,14 +26,14 @@ def posted(client: Client, path: str, **form: str) -> tuple[int, str]:
     return answer.status_code, answer.headers.get("location", answer.text)
 
 
-def add_failed(rows: Database, reason: str = "pixel-data") -> int:
+def add_failed(rows: Database, reason: str | None = "pixel-data") -> int:
     """Add a study that failed when it was to be analysed."""
     with rows.begin() as session:
         study = add_study(session, "failed", reason_code=reason, reason_detail="No decoder")
         session.add(
             TransitionRow(
-                study_id=study.id, old=StudyState.READY, new=StudyState.FAILED, reason=reason,
-                actor="worker", at=now(session),
+                study_id=study.id, old=StudyState.READY, new=StudyState.FAILED,
+                reason=reason or "", actor="worker", at=now(session),
             )
         )  # fmt: skip
         return study.id
@@ -92,6 +92,20 @@ def test_all_of_one_reason_are_tried_again_and_no_others(client: Client, rows: D
     assert posted(client, "/admin/failures/retry", reason="pixel-data", sure="yes")[0] == 303
     assert {state_of(rows, one) for one in same} == {"ready"}
     assert state_of(rows, other) == "failed"
+
+
+def test_what_failed_without_a_reason_is_one_group_and_is_tried_again_by_it(
+    client: Client, rows: Database
+) -> None:
+    studies = [add_failed(rows, reason) for reason in (None, "internal", "")]
+    other = add_failed(rows)
+    page = client.get("/admin/failures").text
+    assert page.count('<small class="code">internal</small>') == 1
+    assert re.search(r'internal</small></th>\s*<td class="number">3</td>', page)
+    sent = posted(client, "/admin/failures/retry", reason="internal", sure="yes")
+    assert sent == (303, "/admin/failures?done=retry")
+    assert {state_of(rows, one) for one in studies} == {StudyState.READY}
+    assert state_of(rows, other) == StudyState.FAILED
 
 
 def test_a_form_without_the_session_s_token_changes_nothing(client: Client, rows: Database) -> None:
@@ -154,10 +168,15 @@ def test_an_account_is_made_changed_ended_and_let_in_again(client: Client, rows:
     assert role_of(rows) == "radiologist"
     assert posted(client, "/admin/users/roles", **roles, sure="yes")[0] == 303
     assert role_of(rows) == "technologist"
-    for act, ended in (("disable", True), ("enable", False), ("unlock", False)):
+    for act, ended, told in (
+        ("disable", True, "its sessions ended"), ("enable", False, "may sign in again"),
+        ("unlock", False, "wrong passwords are forgotten"),
+    ):  # fmt: skip
         said = {"name": "new.reader", "act": act}
         assert "new.reader" in posted(client, "/admin/users/access", **said)[1]
-        assert posted(client, "/admin/users/access", **said, sure="yes")[0] == 303
+        status, there = posted(client, "/admin/users/access", **said, sure="yes")
+        assert status == 303
+        assert told in client.get(there).text
         with rows.reading() as session:
             user = session.scalars(select(UserRow).where(UserRow.name == "new.reader")).one()
             assert user.disabled is ended

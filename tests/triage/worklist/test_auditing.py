@@ -20,6 +20,7 @@ from triage.trail.saved import SAVED
 from triage.worklist import sessions
 from triage.worklist.access import Role
 from triage.worklist.auditing import PAGE_SIZE
+from triage.worklist.context import DISCLAIMER
 
 CANARY = "CANARY-4711"
 
@@ -193,6 +194,7 @@ class TestExport:
     ) -> None:
         found = list(csv.DictReader(io.StringIO(exported(auditor, "?ask=refused", "csv"))))
         assert [row["actor"] for row in found] == ["'=x"]
+        assert {row[DISCLAIMER] for row in found} == {""}
         (row,) = audited(rows, "audit.exported")
         assert (row.event_id, json.loads(row.detail)["format"]) == ("110106", "csv")
 
@@ -200,6 +202,14 @@ class TestExport:
         query = f"?ask=who-saw&of={trail.mine}"
         found = [json.loads(line) for line in exported(auditor, query, "json").splitlines()]
         assert [row["actor"] for row in found] == ["reader.bob", "reader.ada"]
+        assert {row["notice"] for row in found} == {DISCLAIMER}
+
+    def test_a_file_without_a_row_says_what_it_is_not_for(
+        self, auditor: Client, trail: Trail
+    ) -> None:
+        text = exported(auditor, "?ask=refused&user=nobody-of-this-name", "csv")
+        [header] = csv.reader(io.StringIO(text))
+        assert header[-1] == DISCLAIMER
 
     def test_whom_it_is_about_must_be_named(self, auditor: Client, trail: Trail) -> None:
         form = {"csrf_token": token(auditor), "form": "csv"}

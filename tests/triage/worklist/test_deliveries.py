@@ -57,7 +57,8 @@ def test_an_admin_sends_it_again(client: Client, rows: Database, study: int) -> 
     form = {"csrf_token": client.csrf(), "study": str(study)}
     question = client.post(f"/deliveries/{number}/resend", form)
     assert question.status_code == 200
-    assert f"Send document {number} again?" in question.text
+    asked = f"Send document {number}, structured report of study {study}, to pacs again?"
+    assert asked in question.text
     assert document(rows).state == "refused"
     answer = client.post(f"/deliveries/{number}/resend", form | {"sure": "yes"})
     assert (answer.status_code, answer.headers["location"]) == (303, f"/studies/{study}")

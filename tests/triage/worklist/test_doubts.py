@@ -1,5 +1,8 @@
 """Doubts on the pages: seen by everybody, resolved by admins, and the banner of the nightly sum."""
 
+import re
+from html import unescape
+
 import pytest
 from sqlalchemy import select
 
@@ -11,7 +14,7 @@ from tests.triage.worklist.builders import add_study
 from tests.triage.worklist.client import Client
 from tests.triage.worklist.conftest import ROLES, audited
 
-FORM = {"choice": "release", "reason": "the entry was right"}
+FORM = {"choice": "release", "reason": "the entry was right", "sure": "yes"}
 
 
 @pytest.fixture
@@ -48,6 +51,9 @@ def test_an_admin_resolves_it_with_a_reason(client: Client, rows: Database, stud
 @pytest.mark.parametrize(
     ("form", "status"),
     [
+        ({"choice": "release", "reason": " ", "sure": "yes"}, 400),
+        ({"choice": "keep-1", "reason": "x", "sure": "yes"}, 400),
+        ({"choice": "release", "sure": "yes"}, 400),
         ({"choice": "release", "reason": " "}, 400),
         ({"choice": "keep-1", "reason": "x"}, 400),
         ({"choice": "release"}, 400),
@@ -59,6 +65,24 @@ def test_without_a_reason_or_with_no_such_choice_nothing_happens(
     assert post(client, 1, **form) == status
     with rows.reading() as session:
         assert session.get_one(ConflictRow, 1).resolved_at is None
+
+
+def test_it_is_asked_about_first_and_its_reason_is_kept(
+    client: Client, rows: Database, study: int
+) -> None:
+    form = {"choice": "release", "reason": 'the "entry" was right', "csrf_token": client.csrf()}
+    answer = client.post("/conflicts/1/resolve", form)
+    assert answer.status_code == 200
+    assert f"Resolve the doubt about study {study}?" in answer.text
+    assert "The study is right as it is: analyse it" in answer.text
+    hidden = dict(re.findall(r'type="hidden" name="(\w+)" value="([^"]*)"', answer.text))
+    assert unescape(hidden["reason"]) == form["reason"]
+    assert audited(rows, "conflict.resolved") == []
+    sent = {name: unescape(value) for name, value in hidden.items()}
+    assert client.post("/conflicts/1/resolve", sent).status_code == 303
+    with rows.reading() as session:
+        assert session.get_one(ConflictRow, 1).reason == form["reason"]
+    assert client.post("/conflicts/1/resolve", form).status_code == 404
 
 
 def test_nobody_else_may_and_that_is_audited(client: Client, rows: Database, study: int) -> None:

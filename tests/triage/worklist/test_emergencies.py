@@ -139,8 +139,8 @@ def test_those_who_watch_are_shown_it_until_another_has_looked(
     client: Client, rows: Database, study: int
 ) -> None:
     open_it(client, study)
-    assert "1 opened in an emergency" in client.get("/account").text
-    form = {"csrf_token": csrf(client)}
+    assert "opened in an emergency" not in client.get("/account").text, "who may not look at it"
+    form = {"csrf_token": csrf(client), "sure": "yes"}
     assert client.post("/emergencies/1/reviewed", form).status_code == 400
     become(rows, client, "radiologist")
     assert "opened in an emergency" not in client.get("/account").text
@@ -149,13 +149,19 @@ def test_those_who_watch_are_shown_it_until_another_has_looked(
         auth.create_user(session, "boss", PASSWORD, "admin")
     client.cookies.clear()
     client.sign_in("boss", PASSWORD)
+    assert "1 study opened in an emergency: look at it" in client.get("/account").text
     page = client.get("/emergencies").text
     assert REASON["reason"] in page
     assert "DOE" not in page
     form = {"csrf_token": csrf(client)}
+    question = client.post("/emergencies/1/reviewed", form)
+    assert question.status_code == 200
+    assert REASON["reason"] in question.text
+    assert audited(rows, "break-glass.reviewed") == []
+    form["sure"] = "yes"
     assert client.post("/emergencies/1/reviewed", form).status_code == 303
     assert client.post("/emergencies/1/reviewed", form).status_code == 404
-    assert "opened in an emergency</a>" not in client.get("/account").text
+    assert "opened in an emergency" not in client.get("/account").text
     (entry,) = audited(rows, "break-glass.reviewed")
     assert entry.actor == "boss"
     with rows.reading() as session:

@@ -1,6 +1,8 @@
 """Break-glass by DICOMweb: the one study that was opened, by every road to it, and no other."""
 
 import json
+import re
+from html import unescape
 
 import pytest
 from sqlalchemy import select, update
@@ -85,3 +87,33 @@ def test_it_ends_with_its_time_and_is_nobody_elses(
     assert status(client, path) == 403
     client.cookies.clear()
     assert status(client, path) == 401
+
+
+def test_no_page_of_an_emergency_offers_what_the_role_may_not_open(
+    client: Client, rows: Database, settings: Settings, studies: tuple[str, str]
+) -> None:
+    """An auditor's: every link of the study's pages is followed, and none is refused."""
+    ohif = settings.state / "ohif"
+    ohif.mkdir()
+    (ohif / "index.html").write_text("<!doctype html>")
+    refused = len(audited(rows, "access.refused"))
+    pages = ("/studies/1", "/studies/1/evidence", "/studies/1/view", "/emergencies")
+    for path in pages:
+        text = client.get(path).text
+        named = re.findall(r'(?:href|data-(?:back|before|behind|images|view))="(/[^"]*)"', text)
+        links = {unescape(one) for one in named if not one.startswith("/static")}
+        assert links, path
+        for link in links - {"/studies/1/view"}:
+            answer = client.request("GET", link, follow_redirects=True)
+            assert answer.status_code == 200, (path, link)
+        assert "Next unread" not in text
+    assert len(audited(rows, "access.refused")) == refused
+
+
+def test_the_key_to_the_next_study_leads_back_to_the_one_that_was_opened(
+    client: Client, rows: Database, studies: tuple[str, str]
+) -> None:
+    refused = len(audited(rows, "access.refused"))
+    answer = client.get("/studies/1/view/next")
+    assert (answer.status_code, answer.headers["location"]) == (303, "/studies/1")
+    assert len(audited(rows, "access.refused")) == refused

@@ -2,7 +2,7 @@
 
 from db.engine import Database, now
 from db.evidence import AnnouncedStudyRow, AnnouncementRow, ClosingRow, SourceCountRow
-from tests.triage.worklist.builders import add_study
+from tests.triage.worklist.builders import add_result, add_study
 from tests.triage.worklist.client import Client
 from triage.commands.study import describe
 
@@ -48,3 +48,15 @@ def test_a_study_of_which_nobody_said_anything_has_no_such_table(
     with rows.begin() as session:
         number = add_study(session).id
     assert "Completeness" not in client.get(f"/studies/{number}").text
+
+
+def test_the_sheet_says_that_its_thresholds_are_today_s(client: Client, rows: Database) -> None:
+    """No decision keeps those that decided, so none may be read from the sheet."""
+    with rows.begin() as session:
+        study = add_study(session, "prioritised")
+        add_result(session, study)
+        number = study.id
+    text = client.get(f"/studies/{number}/evidence").text
+    assert "<dt>Today's thresholds</dt>" in text
+    assert "Thresholds in force" not in text
+    assert "Each change of them stands in the audit trail." in text

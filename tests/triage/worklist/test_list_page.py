@@ -8,12 +8,13 @@ from playwright.sync_api import Page, expect
 from db.engine import now
 from db.priors import PriorRow
 from tests.triage.worklist.browser import House, Window, picture, violations
-from tests.triage.worklist.builders import RESTS, add_study, add_warning
+from tests.triage.worklist.builders import RESTS, add_result, add_study, add_warning
 from triage.worklist.context import DISCLAIMER
 
 pytestmark = pytest.mark.slow
 EVIL = "<img src=/static/evil.png onerror=document.body.dataset.evil=1>\u202egnp.exe"
 SECOND = "dr.second"
+TOP = "row => row.getBoundingClientRect().top"
 
 
 def fill(house: House) -> None:
@@ -116,6 +117,180 @@ def test_what_is_new_is_announced_and_moves_no_row_under_a_hand(
     assert focused(page) in {here, None}
     expect(page.locator("#freshness")).to_have_text("Live")
     assert window.complaints == []
+
+
+def new_study(house: House, name: str) -> None:
+    with house.database.begin() as session:
+        add_study(session, "prioritised", priority=2, patient_name=name)
+
+
+def test_no_row_moves_under_a_pointer_however_long_it_rests(house: House, window: Window) -> None:
+    fill(house)
+    window.page.clock.install()
+    page = window.open("/studies")
+    row = page.locator("#rows tr").nth(2)
+    row.hover()
+    before, top = names(page), row.evaluate(TOP)
+    page.clock.run_for(600_000)
+    new_study(house, "NEW^ONE")
+    page.clock.run_for(31_000)  # a stream may be told late: the page asks by itself
+    expect(page.locator("#show-new")).to_have_text("1 new \u2013 show")
+    page.clock.run_for(600_000)
+    assert names(page) == before
+    assert row.evaluate(TOP) == pytest.approx(top, abs=1), "late, says a row above: a line more"
+    assert page.locator("#show-new").is_visible()
+    page.mouse.move(5, 5)  # the pointer leaves the rows: what waits is let in
+    page.clock.run_for(2_000)
+    expect(page.locator("#rows tr")).to_have_count(len(before) + 1)
+    assert page.locator("#show-new").is_hidden()
+
+
+def test_the_bar_is_in_sight_and_over_no_row_where_the_list_is_scrolled(
+    house: House, window: Window
+) -> None:
+    with house.database.begin() as session:
+        for number in range(40):
+            add_study(session, minutes=number, patient_name=f"OLD^{number}")
+    page = window.open("/studies")
+    page.keyboard.press("End")
+    page.locator("#rows a.open").nth(35).focus()
+    new_study(house, "NEW^ONE")
+    bar = page.locator("#show-new")
+    expect(bar).to_be_visible()
+    expect(bar).to_be_in_viewport()
+    assert page.evaluate("scrollY") > 500
+    over = """bar => {
+        const { left, right, top, bottom } = bar.getBoundingClientRect();
+        const head = document.querySelector(".studies thead").getBoundingClientRect();
+        return bottom <= head.bottom && top >= head.top && left > 0 && right < innerWidth;
+    }"""
+    assert bar.evaluate(over)
+    picture(page, "list-news-scrolled")
+    bar.click()
+    expect(page.locator("#rows a.open").first).to_have_text("NEW, ONE")
+
+
+def test_it_is_not_live_while_the_answers_fail_though_the_stream_beats(
+    house: House, window: Window
+) -> None:
+    fill(house)
+    page = window.open("/studies")
+    freshness = page.locator("#freshness")
+    expect(freshness).to_have_text("Live")
+    page.route("**/studies/rows*", lambda route: route.fulfill(status=500))
+    page.wait_for_function("window.htmx")
+    page.evaluate("window.htmx.trigger(document.getElementById('list'), 'refresh')")
+    expect(page.locator("#trouble")).to_contain_text("could not be read")
+    expect(freshness).to_contain_text("Not updated for")
+    page.wait_for_timeout(2_500)  # the clock of the page has gone round
+    assert "Not updated for" in (freshness.text_content() or "")
+    page.unroute("**/studies/rows*")
+    page.evaluate("window.htmx.trigger(document.getElementById('list'), 'refresh')")
+    expect(freshness).to_have_text("Live")
+
+
+def told_keys(page: Page) -> dict[str, str]:
+    """Give what the help says: what a key does, by the key."""
+    page.keyboard.press("?")
+    rows = page.locator("#help tbody tr").all()
+    told = {
+        row.locator("kbd").inner_text(): row.locator("th").inner_text() for row in rows
+    }  # fmt: skip
+    close_help(page)
+    return told
+
+
+def close_help(page: Page) -> None:
+    """Leave the help, and wait until keys are the page's again."""
+    page.keyboard.press("Escape")
+    expect(page.locator("#help")).to_be_hidden()
+    page.wait_for_function("() => !document.activeElement?.closest('dialog')")
+
+
+def test_the_help_tells_every_key_that_works_on_the_page_and_no_other(
+    house: House, window: Window
+) -> None:
+    with house.database.begin() as session:
+        study = add_study(session, "prioritised", priority=2)
+        add_result(session, study)
+    listed = told_keys(window.open("/studies"))
+    assert {
+        "j",
+        "k",
+        "o",
+        "n",
+        "c",
+        "/",
+        "?",
+        "\u2193 \u2191",
+        "Enter",
+        "Shift+Enter",
+        "Esc",
+    } <= set(listed)
+    assert {"a", "d", "u", "x", "z"}.isdisjoint(listed)
+    page = window.open(f"/studies/{study.id}")
+    assert {"j", "k", "o", "n", "c", "a", "d", "u", "x", "/", "?", "Esc"} == set(told_keys(page))
+    page.keyboard.press("u")
+    window.ready()
+    expect(page.locator("button[value=unsure]")).to_have_attribute("aria-pressed", "true")
+    assert "z" in told_keys(page)
+    house.account("tech", "technologist")
+    other = house.window("tech")
+    assert "c" not in told_keys(other.open("/studies")), "it claims nothing"
+    assert window.complaints == [one for one in window.complaints if "preview.png" in one]
+
+
+def test_a_key_of_the_list_and_of_a_study_can_be_changed_and_is_told_at_once(
+    house: House, window: Window
+) -> None:
+    with house.database.begin() as session:
+        study = add_study(session, "prioritised", priority=2)
+        add_result(session, study)
+    page = window.open("/studies")
+    page.keyboard.press("?")
+    picture(page, "list-keys")
+    for action, key in (("n", "e"), ("j", "q")):
+        page.locator(f"#help [data-action='{action}']").click()
+        page.keyboard.press(key)
+    close_help(page)
+    next_unread = page.locator(".tools .button kbd")
+    assert next_unread.inner_text() == "e"
+    page.keyboard.press("j")
+    assert focused(page) is None
+    page.keyboard.press("q")
+    assert focused(page) == f"study-{study.id}"
+    page = window.open(f"/studies/{study.id}")
+    page.keyboard.press("?")
+    page.locator("#help [data-action='a']").click()
+    page.keyboard.press("g")
+    close_help(page)
+    agree = page.locator("button[value=agree]")
+    assert agree.locator("kbd").inner_text() == "g"
+    page.keyboard.press("a")
+    page.keyboard.press("g")
+    window.ready()
+    expect(agree).to_have_attribute("aria-pressed", "true")
+    assert agree.locator("kbd").inner_text() == "g"
+    page.keyboard.press("?")
+    page.locator("#help [data-single-keys]").uncheck()
+    close_help(page)
+    page.keyboard.press("e")
+    assert page.url.startswith(f"{house.url}/studies/{study.id}")
+
+
+def test_escape_in_a_choice_leaves_the_choice_and_then_the_page(
+    house: House, window: Window
+) -> None:
+    with house.database.begin() as session:
+        study = add_study(session, "prioritised", priority=2)
+        add_result(session, study)
+    page = window.open(f"/studies/{study.id}")
+    page.locator("select[name=reason]").first.focus()
+    page.keyboard.press("Escape")
+    assert page.evaluate("document.activeElement.tagName") == "BODY"
+    assert page.url.endswith(f"/studies/{study.id}")
+    page.keyboard.press("Escape")
+    page.wait_for_url("**/studies")
 
 
 def test_a_filter_is_in_the_url_and_what_is_typed_is_not(house: House, window: Window) -> None:

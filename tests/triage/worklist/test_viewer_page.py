@@ -14,6 +14,7 @@ from tests.triage.files import image
 from tests.triage.worklist import imaged
 from tests.triage.worklist.browser import House, Window, picture, violations
 from tests.triage.worklist.conftest import audited
+from tests.triage.worklist.hostile import HOSTILE
 
 SIDE = imaged.SIDE
 PATIENCE_MS = 45_000
@@ -22,7 +23,6 @@ DATA = f"""(() => {{
     const canvas = {CANVAS};
     return canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height);
 }})()"""
-HOSTILE = "<img src=x onerror=\"document.title='harmed'\"><script>document.title='harmed'</script>"
 PLACED = """number => document.querySelector('[data-say=place]').textContent.startsWith(
     `Image ${number} of`)"""
 DRAWN = "() => document.querySelector('.pane').dataset.shown !== undefined"
@@ -269,6 +269,56 @@ def test_keys_can_be_changed_and_switched_off(house: House, window: Window) -> N
     press(page, "e", "ArrowDown")
     at(page, 2)
     assert "inverted" in page.locator("[data-say=zoom]").first.inner_text()
+    calm(window)
+
+
+def test_every_button_tells_the_key_it_was_given(house: House, window: Window) -> None:
+    study = imaged.receive(house.settings, house.database, imaged.ct(3))
+    imaged.judged(house.database, study)
+    page = opened(window, study)
+    invert, agree = (
+        page.locator(f"{one} kbd") for one in ("[data-do=invert]", "button[value=agree]")
+    )
+    assert (invert.inner_text(), agree.inner_text()) == ("i", "a")
+    press(page, "?")
+    for action, key in (("invert", "q"), ("agree", "g")):
+        page.locator(f"button[data-action={action}]").click()
+        press(page, key)
+    assert (invert.text_content(), agree.text_content()) == ("q", "g")
+    page.locator("button[data-action=rotate]").click()
+    press(page, "Backspace", "Escape")
+    assert page.locator("[data-do=rotate] kbd").is_hidden(), "it has no key any more"
+    page = opened(window, study)
+    assert (invert.inner_text(), agree.inner_text()) == ("q", "g")
+    press(page, "?")
+    page.locator("[data-reset-keys]").click()
+    assert (invert.text_content(), agree.text_content()) == ("i", "a")
+    calm(window)
+
+
+def test_windows_and_the_pace_are_reached_without_single_keys(house: House, window: Window) -> None:
+    study = imaged.receive(house.settings, house.database, imaged.ct(6))
+    page = opened(window, study)
+    press(page, "?")
+    page.locator("[data-single-keys]").uncheck()
+    press(page, "Escape")
+    windows = page.get_by_label("Window preset")
+    assert windows.locator("option:checked").inner_text() == "header 1"
+    windows.select_option("lung")
+    said(page, "window", "C -600 W 1500 lung")
+    windows.focus()
+    press(page, "Escape")
+    assert page.evaluate("document.activeElement.classList.contains('pane')")
+    press(page, "Shift+ArrowRight")
+    page.wait_for_function(
+        "() => document.querySelector('[data-presets] option:checked').textContent === 'own window'"
+    )
+    page.get_by_role("button", name="Faster").click()
+    page.get_by_role("button", name="Run", exact=False).first.click()
+    page.wait_for_function("() => document.querySelector('[data-do=cine]').ariaPressed === 'true'")
+    page.get_by_role("button", name="Slower").click()
+    assert page.locator("[data-do=cine]").get_attribute("aria-pressed") == "true"
+    assert violations(page) == []
     calm(window)
 
 

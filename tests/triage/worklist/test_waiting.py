@@ -61,6 +61,57 @@ def test_a_passage_holds_the_first_of_each_step(database: Database) -> None:
     assert old.opened_at == at + 4 * MINUTE
 
 
+def test_after_a_late_image_the_second_decision_notice_and_look_are_counted(
+    database: Database,
+) -> None:
+    """Ten studies; the late image of every other came 30 minutes after the rest of it."""
+    with database.begin() as session:
+        at = now(session) - timedelta(hours=3)
+        for number in range(10):
+            study = add_passage(session, at, 1)
+            if number % 2:
+                late = at + 30 * MINUTE
+                study.last_instance_at, study.generation = late, 2
+                session.add_all((
+                    # of the first content, though the destination took it after the late image
+                    add_report(study, at + MINUTE, generation=1, sent_at=late + MINUTE),
+                    DecisionRow(
+                        study_id=study.id, generation=2, fence=2, outcome="prioritised",
+                        priority=1, priority_name="", sentence="", mode="triage",
+                        at=late + 3 * MINUTE,
+                    ),
+                    add_report(study, late + 3 * MINUTE, sent_at=late + 5 * MINUTE),
+                    seen(study, late + 7 * MINUTE, "radiologist"),
+                ))  # fmt: skip
+                session.flush()
+    with database.reading() as session:
+        found = passages(session, at - timedelta(days=1))
+    spent = {
+        (
+            (one.decided_at or at) - one.last_instance_at,
+            (one.notified_at or at) - one.last_instance_at,
+            (one.opened_at or at) - one.last_instance_at,
+        )
+        for one in found
+    }
+    assert spent == {
+        (MINUTE, 2 * MINUTE, 4 * MINUTE), (3 * MINUTE, 5 * MINUTE, 7 * MINUTE),
+    }  # fmt: skip
+    counts = {one.step: one.n for one in ledger(found) if one.group == "all"}
+    assert counts == {"decided": 10, "notified": 10, "opened": 10}
+
+
+def test_what_was_only_decided_before_a_late_image_has_not_come_to_the_step(
+    database: Database,
+) -> None:
+    with database.begin() as session:
+        at = now(session) - timedelta(hours=3)
+        add_passage(session, at, 1).last_instance_at = at + 30 * MINUTE
+    with database.reading() as session:
+        [one] = passages(session, at - timedelta(days=1))
+    assert (one.decided_at, one.notified_at, one.opened_at) == (None, None, None)
+
+
 def passed(minutes: float, priority: int, *, opened: float | None = 4.0) -> Passage:
     at = NOON + minutes * MINUTE
     return Passage(

@@ -1,9 +1,11 @@
 // Ticking clocks, single keys, and a session that stays while a person is here.
 
+import { WORDS, able, fixed, keys, nameKeys, works } from "./pagekeys.js";
+import { KeyDialog } from "./viewer/keydialog.js";
+
 export const body = document.body;
 export const byId = (id) => document.getElementById(id);
 const ACTIVE_MS = 60_000;
-let lastMoved = Date.now();
 let lastActive = Date.now();
 
 // --- clocks -------------------------------------------------------------------------------------
@@ -52,8 +54,6 @@ export function speak(text) {
   if (place) place.textContent = text;
 }
 
-export const movedLast = () => lastMoved;
-
 // --- keys ---------------------------------------------------------------------------------------
 
 const links = () => [...document.querySelectorAll("#rows a.open")];
@@ -81,49 +81,49 @@ function images() {
   return pathname + (body.dataset.sees === "yes" ? "/view" : "") + search;
 }
 
-export const KEYS = {
-  j: () => (body.dataset.page === "study" ? go(body.dataset.behind) : step(1)),
-  k: () => (body.dataset.page === "study" ? go(body.dataset.before) : step(-1)),
+const isStudy = body.dataset.page === "study";
+const press = (key) => document.querySelector(`[data-key="${key}"]`)?.click();
+
+// By the key each was delivered with, whatever key this reader gave it.
+export const DEEDS = {
+  j: () => (isStudy ? go(body.dataset.behind) : step(1)),
+  k: () => (isStudy ? go(body.dataset.before) : step(-1)),
   o: () => go(images()),
-  n: () => go("/studies/next"),
+  n: () => able("next") && go("/studies/next"),
   c: () => document.querySelector("button.claims")?.click(),
+  ...Object.fromEntries(WORDS.map((key) => [key, () => press(key)])),
   "/": () => byId("search")?.focus(),
-  "?": () => byId("help")?.showModal(),
+  "?": () => dialog?.open(),
 };
+const FIELDS = "input, textarea, select";
 const OTHERS = {
   ArrowDown: () => document.activeElement?.closest("#rows") && document.activeElement?.matches("a.open") && (step(1), true),
   ArrowUp: () => document.activeElement?.closest("#rows") && document.activeElement?.matches("a.open") && (step(-1), true),
-  Escape: () => document.activeElement?.matches("input") ? document.activeElement.blur() : go(body.dataset.back),
+  Escape: () => document.activeElement?.matches(FIELDS) ? document.activeElement.blur() : go(body.dataset.back),
 };
 
-const keysOn = () => localStorage.getItem("single-keys") !== "off";
-
 document.addEventListener("keydown", (event) => {
-  lastMoved = Date.now();
-  if (event.ctrlKey || event.metaKey || event.altKey || document.querySelector("dialog[open]")) return;
-  const typing = event.target.matches("input, textarea, select");
-  if (event.key in OTHERS) {
+  if (document.querySelector("dialog[open]")) return;
+  const plain = !event.ctrlKey && !event.metaKey && !event.altKey;
+  if (plain && event.key in OTHERS) {
     if (OTHERS[event.key]()) event.preventDefault();
-  } else if (!typing && keysOn() && event.key in KEYS) {
-    event.preventDefault();
-    KEYS[event.key]();
-  } else if (!typing && keysOn() && /^[a-z]$/.test(event.key) && !event.repeat) {
-    document.querySelector(`[data-key="${event.key}"]`)?.click();
+    return;
   }
+  if (event.target.matches(FIELDS) || (event.target.matches("a, button, summary") && [" ", "Enter"].includes(event.key))) return;
+  const key = keys.action(event);
+  if (!key || (event.repeat && WORDS.includes(key))) return;
+  event.preventDefault();
+  DEEDS[key]();
 });
 
-byId("help-button")?.addEventListener("click", KEYS["?"]);
+const dialog = byId("help") && new KeyDialog(keys, byId("help"), { works, fixed: fixed(), changed: nameKeys });
+byId("help-button")?.addEventListener("click", DEEDS["?"]);
 if (byId("help-button")) byId("help-button").hidden = false;
-const choice = byId("keys-on");
-if (choice) {
-  choice.checked = keysOn();
-  choice.addEventListener("change", () => localStorage.setItem("single-keys", choice.checked ? "on" : "off"));
-}
+nameKeys();
 
 // --- a person is here: the session stays; the timer alone does not keep it -----------------------
 
 function active() {
-  lastMoved = Date.now();
   if (!body.dataset.csrf || Date.now() - lastActive < ACTIVE_MS) return;
   lastActive = Date.now();
   fetch("/session/active", { method: "POST", headers: { "X-CSRF-Token": body.dataset.csrf } }).catch(() => {});

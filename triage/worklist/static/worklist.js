@@ -1,8 +1,8 @@
 // The list: told of changes, shown without moving a row from under a hand; claims; filters.
 
-import { KEYS, body, byId, movedLast, setClock, speak, tick, waited, write } from "./triage.js";
+import { nameKeys } from "./pagekeys.js";
+import { DEEDS, body, byId, setClock, speak, tick, waited, write } from "./triage.js";
 
-const HOLD_MS = 60_000; // nobody holds the list still for longer than this without moving
 const SLOW_MS = 30_000; // marks that depend on the time alone are looked at this often
 const STALE_MS = 20_000;
 const BUSY_MS = 400;
@@ -10,6 +10,7 @@ const UNSEEN_MS = 500; // a page that draws no frame begins after this
 const MOST_MS = 1000; // changes that come together are shown together
 let news = 0;
 let lastFresh = Date.now(); // when the server last said how the list stands
+let failing = false; // the last question had no answer, or a bad one
 let lastAsked = Date.now();
 let wanted = false;
 let letIn = false; // the person asked for the new rows
@@ -30,9 +31,14 @@ function hours(ms) {
 }
 
 document.addEventListener("triage:tick", (event) => {
+  still(() => tell(event.detail));
+  keepUp();
+});
+
+function tell(now) {
   const nearly = Number(rows()?.dataset.nearly);
   for (const turn of document.querySelectorAll("[data-limit]")) {
-    const spent = event.detail - Date.parse(turn.parentElement.querySelector("time").dateTime);
+    const spent = now - Date.parse(turn.parentElement.querySelector("time").dateTime);
     const limit = Number(turn.dataset.limit) * 1000;
     const key = spent > limit ? "late" : spent >= nearly * limit ? "soon" : "within";
     write(turn, `${hours(spent)} / ${hours(limit)}`);
@@ -40,8 +46,7 @@ document.addEventListener("triage:tick", (event) => {
     const word = turn.parentElement.querySelector(".turn-word");
     if (word) write(word, WORDS[key]);
   }
-  keepUp();
-});
+}
 
 // --- what the server says -----------------------------------------------------------------------
 
@@ -63,15 +68,25 @@ function keepUp() {
 
 function showFreshness(told) {
   const age = Date.now() - lastFresh;
-  const stale = age > STALE_MS;
+  const stale = failing || age > STALE_MS;
   const line = byId("freshness");
   line.classList.toggle("is-stale", stale);
   write(line, stale ? `Not updated for ${waited(age)}` : told ? "Live" : "Asked every few seconds");
 }
 
+function fail(text) {
+  done();
+  failing = true;
+  showFreshness(false);
+  trouble(text);
+}
+
 function trouble(text) {
   const line = byId("trouble");
-  if (!line || line.dataset.said === text) return;
+  if (line && (line.dataset.said ?? "") !== text) still(() => tellTrouble(line, text));
+}
+
+function tellTrouble(line, text) {
   line.dataset.said = text;
   line.hidden = !text;
   line.textContent = text;
@@ -88,7 +103,7 @@ function listen() {
   if (!isLive || !window.EventSource) return;
   stream = new EventSource("/studies/stream");
   stream.addEventListener("changed", () => { wanted = true; });
-  stream.addEventListener("beat", () => { lastFresh = Date.now(); });
+  stream.addEventListener("beat", () => { if (!failing) lastFresh = Date.now(); });
   stream.addEventListener("ended", () => location.assign("/login"));
 }
 window.addEventListener("pagehide", () => stream?.close());
@@ -96,10 +111,21 @@ window.addEventListener("pageshow", (event) => { if (event.persisted) listen(); 
 
 // --- rows stay where they are -------------------------------------------------------------------
 
+// As long as the pointer rests on a row or one has the focus, however long that is.
 function isHeld() {
   const table = rows();
   const touched = table && (table.matches(":hover") || table.contains(document.activeElement));
-  return Boolean(touched) && !letIn && Date.now() - movedLast() < HOLD_MS;
+  return Boolean(touched) && !letIn;
+}
+
+// Whoever has left the rows, by pointer and by key, is shown what waits.
+function left() {
+  if (!byId("show-new")?.hidden && !isHeld()) ask();
+}
+for (const kind of ["pointerout", "focusout"]) {
+  document.addEventListener(kind, (event) => {
+    if (rows()?.contains(event.target)) requestAnimationFrame(left);
+  });
 }
 
 function offer(count, isNew) {
@@ -107,6 +133,23 @@ function offer(count, isNew) {
   news = isNew ? count : 0;
   button.hidden = count === 0;
   button.textContent = isNew ? `${count} new \u2013 show` : "The order has changed \u2013 show";
+  follow();
+}
+
+// The bar is in sight wherever the list is scrolled to, and never over a row.
+function follow() {
+  const place = document.querySelector(".live")?.getBoundingClientRect();
+  byId("show-new")?.classList.toggle("is-away", Boolean(place) && place.bottom < 0);
+}
+document.addEventListener("scroll", follow, { passive: true });
+
+// A word more in a row above must not push the row down that a hand is at.
+function still(change) {
+  const row = rows()?.querySelector("tr:hover, tr:focus-within");
+  const top = row?.getBoundingClientRect().top;
+  change();
+  const moved = row ? row.getBoundingClientRect().top - top : 0;
+  if (moved) scrollBy({ top: moved, behavior: "instant" });
 }
 
 // Write what is new into the rows that stay where they are; leave the cell that has the focus.
@@ -141,6 +184,7 @@ document.addEventListener("htmx:before:swap", (event) => {
   const fresh = fragment?.querySelector("#rows");
   if (!fresh || !rows()) return;
   lastFresh = Date.now();
+  failing = false;
   trouble("");
   rove(fragment);
   const [before, after] = [ids(rows()), ids(fresh)];
@@ -153,7 +197,7 @@ document.addEventListener("htmx:before:swap", (event) => {
     return offer(0, false);
   }
   event.preventDefault();
-  patch(fragment);
+  still(() => patch(fragment));
   offer(Math.max(added, 1), added > 0);
   done();
   tick();
@@ -168,15 +212,13 @@ document.addEventListener("htmx:before:request", () => {
   clearTimeout(busy);
   busy = setTimeout(() => list()?.setAttribute("aria-busy", "true"), BUSY_MS);
 });
-document.addEventListener("htmx:after:swap", () => { done(); setClock(); tick(); });
+document.addEventListener("htmx:after:swap", () => { done(); setClock(); nameKeys(); tick(); });
 document.addEventListener("htmx:response:error", (event) => {
-  done();
   if (event.detail.ctx.response.status === 401) location.assign("/login");
-  else trouble("The list could not be read. What you see may be out of date; it is asked for again by itself.");
+  else fail("The list could not be read. What you see may be out of date; it is asked for again by itself.");
 });
 document.addEventListener("htmx:error", () => {
-  done();
-  trouble("The server does not answer. What you see may be out of date; it is asked again by itself.");
+  fail("The server does not answer. What you see may be out of date; it is asked again by itself.");
 });
 
 byId("show-new")?.addEventListener("click", () => {
@@ -221,7 +263,7 @@ function claim(row) {
   else post(row, "claim");
 }
 
-KEYS.c = () => claim(here());
+DEEDS.c = () => claim(here());
 document.addEventListener("click", (event) => {
   if (event.target.matches?.("#rows .take")) claim(event.target.closest("tr"));
 });

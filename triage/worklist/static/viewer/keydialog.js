@@ -1,10 +1,13 @@
 // The key map on the screen, where each key can be changed, and all single keys switched off.
 
-import { ACTIONS, named, written } from "./keys.js";
+import { named, written } from "./keys.js";
 
 export class KeyDialog {
-  constructor(keys, dialog) {
+  constructor(keys, dialog, { works = () => true, fixed = [], changed = () => {} }) {
     this.keys = keys;
+    this.works = works; // which actions there are on this page
+    this.fixed = fixed; // [words, key] of keys that cannot be changed
+    this.changed = changed;
     this.dialog = dialog;
     this.list = dialog.querySelector("tbody");
     this.said = dialog.querySelector("[role=status]");
@@ -14,6 +17,7 @@ export class KeyDialog {
     dialog.querySelector("[data-reset-keys]").addEventListener("click", () => {
       keys.reset();
       this.#fill();
+      this.changed();
       this.said.textContent = "All keys are as they were delivered.";
     });
     dialog.addEventListener("close", () => this.#stop());
@@ -25,31 +29,30 @@ export class KeyDialog {
   }
 
   #fill() {
-    this.list.replaceChildren(...Object.keys(ACTIONS).map((action) => this.#row(action)));
+    const actions = Object.keys(this.keys.actions).filter((action) => this.works(action));
+    this.list.replaceChildren(
+      ...actions.map((action) => line(this.#said(action), written(this.keys.of(action)), this.#button(action))),
+      ...this.fixed.map(([said, key]) => line(said, key, "")),
+    );
   }
 
-  #row(action) {
-    const row = document.createElement("tr");
-    const [name, key, change] = [document.createElement("th"), document.createElement("td"), document.createElement("td")];
-    name.scope = "row";
-    name.textContent = ACTIONS[action][0];
-    const shown = document.createElement("kbd");
-    shown.textContent = written(this.keys.of(action));
-    key.append(shown);
+  #said(action) {
+    return this.keys.actions[action][0];
+  }
+
+  #button(action) {
     const button = document.createElement("button");
     button.type = "button";
     button.textContent = "Change";
-    button.setAttribute("aria-label", `Change the key of: ${ACTIONS[action][0]}`);
+    button.setAttribute("aria-label", `Change the key of: ${this.#said(action)}`);
     button.dataset.action = action;
     button.addEventListener("click", () => this.#listen(action));
-    change.append(button);
-    row.append(name, key, change);
-    return row;
+    return button;
   }
 
   #listen(action) {
     this.#stop();
-    this.said.textContent = `Press the new key of: ${ACTIONS[action][0]}. Backspace takes its key away, Esc leaves it.`;
+    this.said.textContent = `Press the new key of: ${this.#said(action)}. Backspace takes its key away, Esc leaves it.`;
     this.waiting = (event) => {
       if (event.key === "Tab" || !(named(event) || event.key === "Escape")) return;
       event.preventDefault();
@@ -57,7 +60,8 @@ export class KeyDialog {
       if (event.key !== "Escape") this.keys.give(action, event.key === "Backspace" ? "" : named(event));
       this.#stop();
       this.#fill();
-      this.said.textContent = `${ACTIONS[action][0]}: ${written(this.keys.of(action))}.`;
+      this.changed();
+      this.said.textContent = `${this.#said(action)}: ${written(this.keys.of(action))}.`;
       this.list.querySelector(`[data-action="${action}"]`).focus();
     };
     document.addEventListener("keydown", this.waiting, true);
@@ -67,4 +71,15 @@ export class KeyDialog {
     if (this.waiting) document.removeEventListener("keydown", this.waiting, true);
     this.waiting = null;
   }
+}
+
+function line(said, key, change) {
+  const row = document.createElement("tr");
+  const [name, shown, button] = ["th", "td", "td"].map((tag) => document.createElement(tag));
+  name.scope = "row";
+  name.textContent = said;
+  shown.append(Object.assign(document.createElement("kbd"), { textContent: key }));
+  button.append(change);
+  row.append(name, shown, button);
+  return row;
 }

@@ -55,11 +55,12 @@ export const ACTIONS = {
   help: ["these keys", "?"],
   back: ["back to the study", "Escape"],
 };
-const SINGLE = "single-keys"; // "off": shared with the other pages
+const SINGLE = "single-keys"; // "off": of every page
 
 export class Keys {
-  constructor(reader) {
-    this.place = `viewer-keys ${reader}`;
+  constructor(actions, place) {
+    this.actions = actions; // name: [words, key]
+    this.place = place;
     try {
       this.own = JSON.parse(localStorage.getItem(this.place) ?? "{}");
     } catch {
@@ -76,12 +77,12 @@ export class Keys {
   }
 
   of(action) {
-    return this.own[action] ?? ACTIONS[action][1];
+    return this.own[action] ?? this.actions[action][1];
   }
 
   // Give an action a key; an action that had it loses it.
   give(action, key) {
-    for (const other of Object.keys(ACTIONS)) {
+    for (const other of Object.keys(this.actions)) {
       if (key && other !== action && this.of(other) === key) this.own[other] = "";
     }
     this.own[action] = key;
@@ -97,7 +98,7 @@ export class Keys {
   action(event) {
     const key = named(event);
     if (!key || (!this.on && isCharacter(event))) return "";
-    return Object.keys(ACTIONS).find((one) => this.of(one) === key) ?? "";
+    return Object.keys(this.actions).find((one) => this.of(one) === key) ?? "";
   }
 
   #write() {

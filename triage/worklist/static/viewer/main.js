@@ -5,9 +5,10 @@ import { Claim } from "./claim.js";
 import { Deck, addressed } from "./deck.js";
 import { Frames, ask } from "./frames.js";
 import { KeyDialog } from "./keydialog.js";
-import { Keys, written } from "./keys.js";
+import { ACTIONS, Keys, written } from "./keys.js";
 import { Pane } from "./pane.js";
 import { Pointer } from "./pointer.js";
+import { Presets } from "./presets.js";
 import { Rail } from "./rail.js";
 import { Words } from "./words.js";
 
@@ -21,8 +22,12 @@ function speak(text) {
   byId("viewer-said").textContent = text;
 }
 
-const keys = new Keys(body.dataset.reader);
-const dialog = new KeyDialog(keys, byId("viewer-keys"));
+const keys = new Keys(ACTIONS, `viewer-keys ${body.dataset.reader}`);
+const fixed = [
+  ["with the measuring cross: a line begins, ends", "Enter"],
+  ["leave a field", "Esc"],
+];
+const dialog = new KeyDialog(keys, byId("viewer-keys"), { fixed, changed: nameKeys });
 const claim = new Claim(document.querySelector("[data-claim]"), body.dataset.csrf, speak);
 const words = new Words(byId("viewer-words"), speak);
 
@@ -32,6 +37,7 @@ async function start() {
   const rail = new Rail(byId("series"), frames, (stack) => deck.choose(stack));
   const deck = new Deck({ base, panes, rail, speak, body, stacks: [], priors: [] });
   for (const pane of panes) new Pointer(pane, deck);
+  new Presets(document.querySelector("[data-presets]"), deck);
   if (body.dataset.mode === "research") await warm(deck);
   wire(deck);
   await fill(deck);
@@ -92,7 +98,10 @@ function wire(deck) {
   const perform = (action) => (ours[action] ? ours[action]() : deck.do(action));
   document.addEventListener("keydown", (event) => {
     if (document.querySelector("dialog[open]") || event.defaultPrevented) return;
-    if (event.target.matches("input, select, textarea")) return;
+    if (event.target.matches("input, select, textarea")) {
+      if (event.key === "Escape") deck.active.element.focus();
+      return;
+    }
     const pressing = event.target.matches("button, a, summary");
     if (pressing && (event.key === "Enter" || event.key === " ")) return;
     if (event.key === "Enter" && deck.enter()) return event.preventDefault();
@@ -102,13 +111,21 @@ function wire(deck) {
     perform(action);
   });
   for (const button of document.querySelectorAll("[data-do]")) {
-    const key = keys.of(button.dataset.do);
-    const mark = button.querySelector("kbd");
-    if (mark) mark.textContent = written(key);
     button.addEventListener("click", () => perform(button.dataset.do));
   }
   for (const pane of deck.panes) pane.element.addEventListener("focus", () => deck.activate(pane));
 }
 
+// Every button says the key that this reader gave it.
+function nameKeys() {
+  for (const button of document.querySelectorAll("[data-do], #viewer-words [name=verdict]")) {
+    const key = keys.of(button.dataset.do ?? button.value);
+    const mark = button.querySelector("kbd");
+    mark.textContent = written(key);
+    mark.hidden = !key;
+  }
+}
+
+nameKeys();
 await start();
 body.dataset.ready = "yes";
