@@ -147,7 +147,8 @@ class Anchor(Detector):
     def settle(self, batches: Iterable[Tensor]) -> None:
         """Fit the heads to the features of healthy images."""
         features_NPF = torch.cat([self._features(voxels_NCHW) for voxels_NCHW in batches])
-        features_NPF = features_NPF[:: max(1, -(-len(features_NPF) // LIMIT))]
+        # Whole in memory: sums over every n-th would take another way to the last bit.
+        features_NPF = features_NPF[:: max(1, -(-len(features_NPF) // LIMIT))].contiguous()
         self.centre_F = features_NPF.mean((0, 1))
         scale_F = features_NPF.std((0, 1))
         # What hardly ever varies would else make any change of it look enormous.
