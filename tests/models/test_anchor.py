@@ -67,8 +67,9 @@ class TestSettle:
         monkeypatch.setattr("models.anchor.LIMIT", 16)
         many, few = _small(heads=("padim",)), _small(heads=("padim",))
         # One by one: a batch of another size may take another way to the last bit.
-        many.settle(healthy(40).split(1))
-        few.settle(healthy(40)[::3].split(1))
+        images = [healthy(40)[place : place + 1] for place in range(40)]
+        many.settle(images)
+        few.settle(images[::3])
         assert torch.equal(many.score(healthy(2)).score_N, few.score(healthy(2)).score_N)
 
 
