@@ -30,6 +30,7 @@ ROUTINE: Final = 0
 AGED: Final = 1
 """The band of studies that waited unread too long: the lowest above routine."""
 JUST_OPENED: Final = timedelta(hours=1)
+"""For so long whoever opened an aged study is led on from where it stood."""
 WORKING: Final = (StudyState.RECEIVING, StudyState.READY, StudyState.ANALYSED)
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND: Final = timedelta(microseconds=1)
@@ -89,7 +90,7 @@ class Clock:
         """Tell whether only the time it has waited unread puts the study above routine."""
         return self._is_aged(study) and study.opened_at is None
 
-    def promoted(self, study: StudyRow) -> bool:
+    def promoted_lately(self, study: StudyRow) -> bool:
         """Tell whether it stood above routine by that until a moment ago.
 
         Whoever opened it goes on from there to the next one that waits.
@@ -194,7 +195,7 @@ class Worklist:
         if self.order == Order.RANK:
             level = int(study.rank is not None and study.score is not None)
         else:
-            level = AGED if self.clock.promoted(study) else study.priority
+            level = AGED if self.clock.promoted_lately(study) else study.priority
         band = next(band for band in self._bands(session) if band.level <= level)
         return Cursor(self.clock.as_of, band.level, band.key(study))
 

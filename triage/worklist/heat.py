@@ -50,11 +50,9 @@ def heat(request: Request, study_id: StudyId, asked: Asked) -> Response:
     here = context.of(request)
     _research_only(request)
     with here.database.begin() as session:
-        study = study_of(session, study_id)
-        found = _decisive(session, study)
+        study, found = _looked_at(session, request, study_id, "viewer.heat")
         place = Place(study=study.study_instance_uid, instance=asked.sop_instance_uid)
         kept = catalog.instances(session, here.settings.spool, place)
-        context.audit_access(session, request, "viewer.heat", study.study_instance_uid)
     if found is None or not kept:
         return JSONResponse({"detail": NONE_HERE}, 404)
     detection, sha256 = found
@@ -79,9 +77,7 @@ def reference(request: Request, study_id: StudyId, place: Which) -> Response:
     here = context.of(request)
     _research_only(request)
     with here.database.begin() as session:
-        study = study_of(session, study_id)
-        found = _decisive(session, study)
-        context.audit_access(session, request, "viewer.references", study.study_instance_uid)
+        _, found = _looked_at(session, request, study_id, "viewer.references")
     try:
         alike = maps.read(here.settings.results, found[1]).alike if found else None
     except (Broken, OSError):
@@ -90,6 +86,15 @@ def reference(request: Request, study_id: StudyId, place: Which) -> Response:
         return JSONResponse({"detail": NO_REFERENCES}, 404)
     picture = alike.thumbs[place - 1] if place else alike.own
     return Response(images.encode(picture), media_type="image/png")
+
+
+def _looked_at(
+    session: Session, request: Request, study_id: int, kind: str
+) -> tuple[StudyRow, tuple[DetectionRow, str] | None]:
+    """Give a study with its decisive detection's map, and note who looked."""
+    study = study_of(session, study_id)
+    context.audit_access(session, request, kind, study.study_instance_uid)
+    return study, _decisive(session, study)
 
 
 def _research_only(request: Request) -> None:
@@ -103,17 +108,22 @@ def levels(one: AnomalyMap, frame: int, size: tuple[int, int], share: float) -> 
 
     Up to ``BEYOND`` a level says in how many healthy studies a point is as strong, from one in
     two, as the logarithm of that; from there on how far it is above all of them, up to the series'
-    highest value at 255. Where no healthy map is known, 1 is ``share`` of that value.
+    highest value at 255. Where no healthy map is known, or one alone, 1 is ``share`` of that value.
     """
     top = max(float(one.values.max()), 1e-9)
     laid = one.on_source(frame, *size, step=_step(size))
-    if not len(one.healthy):
+    if not _is_ranked(one):
         return _scaled((laid / top - share) / (1 - share), 1, LEVELS)
     p, least = one.as_strange(laid), 1 / (len(one.healthy) + 1)
     highest = float(one.healthy[-1])
     within = _scaled(np.log(p / SHOWN_FROM_P) / np.log(least / SHOWN_FROM_P), 1, BEYOND)
     above = _scaled((laid - highest) / max(top - highest, 1e-9), BEYOND, LEVELS)
     return np.where(laid > highest, above, within)
+
+
+def _is_ranked(one: AnomalyMap) -> bool:
+    """Tell whether enough healthy maps are known for a point to be rarer than what is shown."""
+    return 1 / (len(one.healthy) + 1) < SHOWN_FROM_P
 
 
 def _scaled(share: maps.Floats, low: int, high: int) -> Levels:
@@ -144,10 +154,12 @@ def _decisive(session: Session, study: StudyRow) -> tuple[DetectionRow, str] | N
 
 def _scale(one: AnomalyMap, share: float) -> dict[str, Any]:
     """Say what the levels mean: of how many healthy maps, or what share of the highest value."""
-    if not len(one.healthy):
+    if not _is_ranked(one):
         return {"from": share}
     least = float(one.as_strange(np.asarray([one.values.max()], np.float32))[0])
-    return {"healthy": len(one.healthy), "from_p": SHOWN_FROM_P, "least_p": least}
+    return {
+        "healthy": len(one.healthy), "from_p": SHOWN_FROM_P, "least_p": least, "beyond": BEYOND,
+    }  # fmt: skip
 
 
 def _compared(one: AnomalyMap) -> dict[str, Any]:

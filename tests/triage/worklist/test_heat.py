@@ -47,6 +47,7 @@ def test_with_healthy_maps_it_says_how_many_have_a_point_as_strong(
     answer = client.get(f"/studies/{study}/view/heat/{sop}/1")
     facts = json.loads(answer.headers["x-heat"])
     assert (facts["healthy"], facts["from_p"], facts["least_p"]) == (9, 0.5, pytest.approx(0.1))
+    assert facts["beyond"] == heat.BEYOND
     shown = np.frombuffer(answer.content, np.uint8).reshape(facts["rows"], facts["columns"])
     assert shown[2, 2] == 255, "stronger than all healthy ones, and the strongest here"
     assert not shown[32:, :].any(), "seven of nine healthy studies have a point as strong as 1"
@@ -62,6 +63,8 @@ def test_a_level_is_a_rank_among_healthy_maps_and_beyond_them_a_height() -> None
     assert list(laid[5:]) == [heat.BEYOND + 32, heat.LEVELS]
     bare = replace(one, healthy=np.zeros(0, np.float32))
     assert list(heat.levels(bare, 0, (1, 7), 0.5)[0])[::6] == [0, heat.LEVELS]
+    alone = replace(one, healthy=healthy[:1])
+    assert (heat.levels(alone, 0, (1, 7), 0.5) == heat.levels(bare, 0, (1, 7), 0.5)).all()
     with pytest.raises(ValueError, match="nothing of healthy"):
         bare.as_strange(values)
 

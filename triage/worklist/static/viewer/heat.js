@@ -8,7 +8,7 @@ const INFERNO = [
   0xcc4248, 0xde5238, 0xed6925, 0xf78212, 0xfb9d07, 0xfac228, 0xf2e661, 0xfcffa4,
 ];
 const STEP = 0.1;
-const MARK = 190 / 254; // of the levels: heat.py's BEYOND
+const LAST = 255; // the strongest level, as 1 is the weakest
 
 function colour(share) {
   const at = share * (INFERNO.length - 1);
@@ -96,7 +96,7 @@ export class Heat {
       : `${Math.round(facts.from * 100)} % of the strongest; less is not drawn`;
     part("top").textContent = n ? `in none of ${n}, from the mark on` : `strongest point; ${series}`;
     part("strongest").textContent = n ? `Strongest here: as strong in ${some || "none"} of ${n}; ${series}.` : "";
-    this.#bar(n > 0);
+    this.#bar(n ? (facts.beyond - 1) / (LAST - 1) : null);
     this.#compare(facts);
     part("size").textContent = `${facts.detector}: map ${facts.map[1]} \u00d7 ${facts.map[0]}, interpolated to ${facts.full[1]} \u00d7 ${facts.full[0]}`;
   }
@@ -117,23 +117,23 @@ export class Heat {
   }
 
   // The mark stands where no healthy study has a point as strong.
-  #bar(marked = false) {
+  #bar(mark = null) {
     const canvas = this.legend.querySelector("canvas");
     const context = canvas.getContext("2d");
     for (let x = 0; x < canvas.width; x += 1) {
       context.fillStyle = `rgb(${colour(x / (canvas.width - 1)).join(" ")})`;
       context.fillRect(x, 0, 1, canvas.height);
     }
-    if (!marked) return;
+    if (mark === null) return;
     context.fillStyle = "#fff";
-    context.fillRect(Math.round(MARK * canvas.width) - 1, 0, 2, canvas.height);
+    context.fillRect(Math.round(mark * canvas.width) - 1, 0, 2, canvas.height);
   }
 }
 
 function picture({ rows, columns }, levels) {
   const image = new ImageData(columns, rows);
   levels.forEach((level, at) => {
-    if (level) image.data.set([...colour((level - 1) / 254), 255], at * 4);
+    if (level) image.data.set([...colour((level - 1) / (LAST - 1)), 255], at * 4);
   });
   const canvas = new OffscreenCanvas(columns, rows);
   canvas.getContext("2d").putImageData(image, 0, 0);
