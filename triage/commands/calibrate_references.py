@@ -7,10 +7,9 @@ from rich.console import Console
 from rich.progress import track
 
 from models.references import STUDIES, build, spread, thumb
+from triage.commands.calibrate_scores import prepared, spoken_of
 from triage.commands.calibrate_sources import Normal
-from triage.errors import CodedError, ConfigError
 from triage.preprocess.decoder import Decoder
-from triage.settings import Recipe
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -34,12 +33,8 @@ def references(loaded: "Artifact", normals: Sequence[Normal], settings: "Setting
     strata: list[str] = []
     with Decoder(settings.site.decode) as decoder:
         for number, one in enumerate(_watched(_chosen(normals))):
-            recipe = Recipe.model_validate(loaded.card.recipe_for(one.place.base))
-            try:
-                slices = one.volume(recipe, decoder).voxels_NCHW
-            except CodedError as why:
-                msg = f"{one.where}: {why.reason}; mend the image or take the study out"
-                raise ConfigError(msg) from None
+            with spoken_of(loaded, one):
+                slices = prepared(loaded, one, decoder).voxels_NCHW
             places = spread(len(slices))
             features += loaded.detector.describe(slices[list(places)]).unbind()
             thumbs += [thumb(slices[place]) for place in places]

@@ -25,6 +25,7 @@ from triage.settings import Recipe
 
 if TYPE_CHECKING:
     from models.artifact import Artifact
+    from models.contract import Volume
     from triage.settings import Settings
 
 JOURNAL: Final = "scored.jsonl"
@@ -77,9 +78,30 @@ def _identity(loaded: "Artifact", aggregation: str) -> str:
 
 
 def _score(loaded: "Artifact", one: Normal, decoder: Decoder, aggregation: str) -> Scored:
-    recipe = Recipe.model_validate(loaded.card.recipe_for(one.place.base))
+    with spoken_of(loaded, one):
+        anomaly = score_slices(prepared(loaded, one, decoder), loaded, maps=True)
+    peak = None if anomaly.map_NHW is None else float(anomaly.map_NHW.max())
+    return Scored(
+        score=aggregate(anomaly.score_N.tolist(), aggregation),
+        images=len(one.content),
+        peak=peak,
+    )
+
+
+def prepared(loaded: "Artifact", one: Normal, decoder: Decoder) -> "Volume":
+    """Give a healthy series or picture as the detector was trained on such."""
+    return one.volume(Recipe.model_validate(loaded.card.recipe_for(one.place.base)), decoder)
+
+
+@contextmanager
+def spoken_of(loaded: "Artifact", one: Normal) -> Iterator[None]:
+    """Say of what is done within which study it could not be done with, and what to do.
+
+    Raises:
+        ConfigError: instead of the reason.
+    """
     try:
-        anomaly = score_slices(one.volume(recipe, decoder), loaded, maps=True)
+        yield
     except TryAgain as why:
         msg = f"{one.where}: {why}; start the command again, it goes on where it was"
         raise ConfigError(msg) from None
@@ -89,12 +111,6 @@ def _score(loaded: "Artifact", one: Normal, decoder: Decoder, aggregation: str) 
             f"study fails, detector {loaded.card.name} is broken: train it again"
         )
         raise ConfigError(msg) from None
-    peak = None if anomaly.map_NHW is None else float(anomaly.map_NHW.max())
-    return Scored(
-        score=aggregate(anomaly.score_N.tolist(), aggregation),
-        images=len(one.content),
-        peak=peak,
-    )
 
 
 class Journal:
