@@ -130,7 +130,7 @@ class Window:
         """Wait until the page's script has taken hold."""
         self.page.wait_for_function(
             "() => document.readyState === 'complete' && (document.body.dataset.ready === 'yes'"
-            " || !document.querySelector('script[src$=\"/triage.js\"]'))"
+            ' || !document.querySelector(\'script[src$="/triage.js"], script[src$="/seen.js"]\'))'
         )
 
     def _hear(self, kind: str, text: str) -> None:

@@ -364,6 +364,28 @@ def test_axe_finds_nothing_on_the_sign_in_page(house: House, theme: str) -> None
     assert violations(page) == []
 
 
+@pytest.mark.parametrize("scripted", [True, False])
+def test_every_row_is_drawn_and_printed_whether_a_script_runs_or_not(
+    house: House, window: Window, scripted: bool
+) -> None:
+    with house.database.begin() as session:
+        for number in range(40):
+            add_study(session, minutes=number, patient_name=f"ROW{number}^ONE")
+    page = window.page
+    page.set_viewport_size({"width": 1600, "height": 950})
+    if not scripted:
+        page.route("**/static/**/*.js", lambda route: route.abort())
+    page.goto(window.url + "/studies")
+    cells = "[...document.querySelectorAll('#rows td')]"
+    assert page.evaluate(f"{cells}.length") >= 40 * 7
+    page.wait_for_function(f"() => {cells}.every(cell => cell.checkVisibility())")
+    page.emulate_media(media="print")
+    ways = (
+        f"[...new Set({cells}.map(one => getComputedStyle(one.parentElement).contentVisibility))]"
+    )
+    assert page.evaluate(ways) == ["visible"]
+
+
 def test_a_server_that_is_gone_is_told_and_the_rows_stay(house: House, window: Window) -> None:
     fill(house)
     page = window.open("/studies")

@@ -6,7 +6,6 @@ import { DEEDS, body, byId, setClock, speak, tick, waited, write } from "./triag
 const SLOW_MS = 30_000; // marks that depend on the time alone are looked at this often
 const STALE_MS = 20_000;
 const BUSY_MS = 400;
-const UNSEEN_MS = 500; // a page that draws no frame begins after this
 const MOST_MS = 1000; // changes that come together are shown together
 let news = 0;
 let lastFresh = Date.now(); // when the server last said how the list stands
@@ -288,18 +287,7 @@ filters?.addEventListener("formdata", (event) => {
   for (const [key, value] of [...event.formData]) if (!value) event.formData.delete(key);
 });
 
-// --- after the first frame ----------------------------------------------------------------------
-
-// Nothing is swapped before it, and a list is there to be seen first. A tab that nobody looks at
-// draws no frame.
-let begun = false;
-function begin() {
-  if (begun) return;
-  begun = true;
-  rove(document);
-  const swapper = byId("swapper");
-  if (swapper) document.head.append(Object.assign(document.createElement("script"), { src: swapper.href }));
-  listen();
-}
-requestAnimationFrame(() => setTimeout(begin));
-setTimeout(begin, UNSEEN_MS);
+rove(document);
+const swapper = byId("swapper");
+if (swapper) document.head.append(Object.assign(document.createElement("script"), { src: swapper.href }));
+listen();
