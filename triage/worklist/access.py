@@ -83,6 +83,7 @@ ROUTES: Final[Mapping[tuple[str, str], frozenset[str]]] = {
     ("GET", "/studies/{study_id}/evidence"): HOUSE,
     ("GET", "/studies/{study_id}/preview.png"): CLINICIANS,
     ("GET", "/studies/{study_id}/view"): CLINICIANS,
+    ("GET", "/studies/{study_id}/pacs"): CLINICIANS,
     ("GET", "/studies/{study_id}/view/next"): CLINICIANS,
     ("GET", "/studies/{study_id}/view/series"): CLINICIANS,
     ("GET", "/studies/{study_id}/view/frames/{sop}/{frame}"): CLINICIANS,

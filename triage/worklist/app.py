@@ -26,6 +26,7 @@ from triage.worklist import (
     deliveries,
     dicomweb,
     doubts,
+    elsewhere,
     emergencies,
     export,
     feedback,
@@ -118,7 +119,7 @@ def _routes() -> tuple[BaseRoute, ...]:
         whole.include_router(part.router)
     for part in (health, signin, images, api, feedback, deliveries, doubts, pages, paper, waiting):
         whole.include_router(part.router)
-    for part in (viewing, showing, heat, ohif, admin, admin_acts, auditing):
+    for part in (viewing, showing, heat, ohif, elsewhere, admin, admin_acts, auditing):
         whole.include_router(part.router)
     for part in (account, single_sign_on, emergencies):
         whole.include_router(part.router)

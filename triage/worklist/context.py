@@ -88,6 +88,7 @@ def build(settings: Settings, database: Database) -> Context:
         theme=theme.THEMES[0],
         nearly=settings.site.reading.nearly,
         unseen_emergencies=0,
+        pacs=bool(settings.site.reading.pacs_viewer),
         research=RESEARCH if settings.site.intended_use.mode == "research" else "",
     )
     templates.filters.update(words.FILTERS)

@@ -4,6 +4,7 @@ from typing import Annotated, Final
 
 from fastapi import APIRouter, Depends, Form, HTTPException, Path, Request
 from fastapi.responses import RedirectResponse, Response
+from pydantic import BaseModel, Field
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -16,19 +17,26 @@ from triage.worklist.said import NotSaid
 router = APIRouter()
 StudyId = Annotated[int, Path(ge=1, le=2**31 - 1)]
 Wanted = Annotated[Asked, Depends(asked)]
-Text = Annotated[str, Form(max_length=32)]
+Text = Annotated[str, Field(max_length=32)]
 STALE: Final = "The study has changed. Go back, reload and say it again."
+NOTHING: Final = "There is no word of yours to take back."
 CHOICES: Final = tuple(REASONS.items())
+
+
+class Word(BaseModel):
+    """A form: what the reader says of one finding, or of the study."""
+
+    verdict: Text
+    finding: Text = ""
+    """The detection's number; or ``said.DECISIVE`` from a list, which names none."""
+    reason: Text = ""
+    seen: Text = ""
+    """When that list was made."""
 
 
 @router.post("/studies/{study_id}/feedback")
 def give(
-    request: Request,
-    study_id: StudyId,
-    wanted: Wanted,
-    verdict: Text,
-    finding: Text = "",
-    reason: Text = "",
+    request: Request, study_id: StudyId, wanted: Wanted, word: Annotated[Word, Form()]
 ) -> Response:
     """Write what the reader says of one finding, or of the study."""
     here = context.of(request)
@@ -36,15 +44,16 @@ def give(
     try:
         with here.database.begin() as session:
             study = _study(session, study_id)
-            words = (verdict, reason, finding)
+            finding = word.finding
+            if finding == said.DECISIVE:
+                finding = said.decisive_at(session, study, word.seen)
+            words = (word.verdict, word.reason, finding)
             said.say(session, study, context.viewer(request), words, mode=mode)
     except NotSaid:
-        raise HTTPException(
-            400, "The study has changed. Go back, reload and say it again."
-        ) from None
+        raise HTTPException(400, STALE) from None
     except IntegrityError:
         pass  # sent twice at once: the first of them was written
-    return _back(study_id, wanted)
+    return _done(request, study_id, wanted)
 
 
 @router.post("/studies/{study_id}/feedback/undo")
@@ -54,10 +63,13 @@ def undo(request: Request, study_id: StudyId, wanted: Wanted) -> Response:
     mode = here.settings.site.intended_use.mode
     try:
         with here.database.begin() as session:
-            said.undo(session, _study(session, study_id), context.viewer(request), mode=mode)
+            study = _study(session, study_id)
+            undone = said.undo(session, study, context.viewer(request), mode=mode)
+        if undone is None and _is_script(request):
+            raise HTTPException(400, NOTHING)
     except IntegrityError:
         pass  # undone twice at once
-    return _back(study_id, wanted)
+    return _done(request, study_id, wanted)
 
 
 def _study(session: Session, study_id: int) -> StudyRow:
@@ -67,5 +79,12 @@ def _study(session: Session, study_id: int) -> StudyRow:
     return study
 
 
-def _back(study_id: int, wanted: Asked) -> Response:
+def _done(request: Request, study_id: int, wanted: Asked) -> Response:
+    """Answer a script with nothing, a form with the study's page."""
+    if _is_script(request):
+        return Response(status_code=204)
     return RedirectResponse(f"/studies/{study_id}{wanted.query}", 303)
+
+
+def _is_script(request: Request) -> bool:
+    return "x-csrf-token" in request.headers

@@ -4,15 +4,17 @@ Nothing here touches a score, a priority or a place on the list.
 """
 
 from dataclasses import dataclass
+from datetime import datetime
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from db import queries
 from db.audit import Entry, Event, record
 from db.engine import now
 from db.feedback import OF_THE_STUDY, FeedbackRow, latest, of_study
 from db.queries import Detail
-from db.tables import DetectionRow, OutboxRow, StudyRow
+from db.tables import DecisionRow, DetectionRow, OutboxRow, StudyRow
 from triage.finding import Document
 from triage.outputs.assessed import (
     OF_A_FINDING,
@@ -24,6 +26,7 @@ from triage.outputs.assessed import (
 from triage.worklist.sessions import Viewer
 
 REPORT = "structured_report"
+DECISIVE = "decisive"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +64,28 @@ def panel(session: Session, detail: Detail, who: Viewer) -> Panel:
         of_study=words.get(OF_THE_STUDY),
         can_undo=bool(words),
     )
+
+
+def decisive_at(session: Session, study: StudyRow, seen: str) -> str:
+    """Give the number of the finding that a list which was made at ``seen`` called decisive.
+
+    Raises:
+        NotSaid: there is none, or another decision has been taken since.
+    """
+    of_now = (DecisionRow.study_id == study.id, DecisionRow.generation == study.generation)
+    decision = session.scalars(select(DecisionRow).where(*of_now)).first()
+    made = select(DetectionRow).where(DetectionRow.study_id == study.id)
+    finding = queries.decisive(study, session.scalars(made).all())
+    if decision is None or finding is None or not _is_before(decision.at, seen):
+        raise NotSaid(DECISIVE)
+    return str(finding.id)
+
+
+def _is_before(decided: datetime, seen: str) -> bool:
+    try:
+        return decided <= datetime.fromisoformat(seen)
+    except (ValueError, TypeError):  # no moment, or one without a zone
+        return False
 
 
 def say(

@@ -16,6 +16,7 @@ WORDS: Final = {
     # looks
     "study.seen": "opened the study's page",
     "viewer.opened": "opened the viewer",
+    "viewer.pacs": "opened it in the PACS's viewer",
     "viewer.series": "opened the images",
     "viewer.frames": "leafed through the images",
     "viewer.prior": "opened it as a prior",

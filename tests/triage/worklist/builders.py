@@ -17,6 +17,8 @@ from db.tables import (
     OutboxRow,
     StudyRow,
 )
+from triage.reading import Reading
+from triage.settings import Settings
 
 NUMBERS = count(1)
 SHA = "ab" * 32
@@ -165,3 +167,10 @@ def add_reading(session: Session, said: DetectionRow, **given: object) -> Readin
     session.add(row)
     session.flush()
     return row
+
+
+def shown_by(settings: Settings, address: str) -> Settings:
+    """Give settings whose PACS shows a study at this address."""
+    reading = Reading.model_validate(settings.site.reading.model_dump() | {"pacs_viewer": address})
+    site = settings.site.model_copy(update={"reading": reading})
+    return settings.model_copy(update={"site": site})

@@ -1,7 +1,7 @@
 """The reader's words: one key each, undone at will, never an edit, and never a change of order."""
 
 import re
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 from sqlalchemy import select, text
@@ -9,7 +9,7 @@ from sqlalchemy.exc import DBAPIError
 
 from db.engine import Database
 from db.feedback import FeedbackRow, latest
-from db.tables import StudyRow, UserRow
+from db.tables import DecisionRow, DetectionRow, StudyRow, UserRow
 from tests.triage.outputs import studies
 from tests.triage.worklist.builders import add_report, add_result, add_study, detection
 from tests.triage.worklist.client import Client
@@ -18,6 +18,7 @@ from triage.outputs import structured_report
 from triage.outputs.assessed import tracked
 from triage.worklist import said
 from triage.worklist.sessions import Viewer
+from triage.worklist.words import iso
 
 NO_TIME = timedelta(0)
 PRESSED = re.compile(r'value="(\w+)"[^>]*aria-pressed="true"')
@@ -114,6 +115,44 @@ def test_what_fits_no_finding_is_refused(
     client: Client, rows: Database, study: int, given: dict[str, str]
 ) -> None:
     assert press(client, study, **given) in {400, 422}
+    assert words(rows) == []
+
+
+def by_script(client: Client, path: str, **form: str) -> int:
+    answer = client.post(path, form, headers={"X-CSRF-Token": client.csrf()})
+    return answer.status_code
+
+
+def of_row(client: Client, study: int, seen: datetime | str) -> int:
+    at = seen if isinstance(seen, str) else iso(seen)
+    form = {"verdict": "agree", "finding": "decisive", "seen": at}
+    return by_script(client, f"/studies/{study}/feedback", **form)
+
+
+def test_a_list_means_the_decisive_finding_of_the_decision_it_showed(
+    client: Client, rows: Database, study: int
+) -> None:
+    with rows.begin() as session:
+        one = session.get_one(StudyRow, study)
+        [strongest] = session.scalars(select(DetectionRow)).all()
+        session.add(weaker := detection(one, p_value=0.9, series_instance_uid="2.25.9"))
+        session.flush()
+        decided = session.scalars(select(DecisionRow.at)).one()
+    assert weaker.id != strongest.id
+    for late in (decided - timedelta(seconds=1), "", "today", "2126-01-01T00:00:00"):
+        assert of_row(client, study, late) == 400
+    assert words(rows) == []
+    assert of_row(client, study, decided + timedelta(seconds=1)) == 204
+    assert [(row.verdict, row.detection_id) for row in words(rows)] == [("agree", strongest.id)]
+    assert by_script(client, f"/studies/{study}/feedback/undo") == 204
+    assert by_script(client, f"/studies/{study}/feedback/undo") == 400
+    assert [row.verdict for row in words(rows)] == ["agree", "withdrawn"]
+
+
+def test_a_list_says_nothing_of_a_study_without_a_finding(client: Client, rows: Database) -> None:
+    with rows.begin() as session:
+        other = add_study(session, "pending")
+    assert of_row(client, other.id, "2126-01-01T00:00:00Z") == 400
     assert words(rows) == []
 
 

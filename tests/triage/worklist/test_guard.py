@@ -28,6 +28,7 @@ ROUTES = {
     ("GET", "/studies/{study_id}/evidence"): 303,
     ("GET", "/studies/{study_id}/preview.png"): 401,
     ("GET", "/studies/{study_id}/view"): 303,
+    ("GET", "/studies/{study_id}/pacs"): 303,
     ("GET", "/studies/{study_id}/view/next"): 303,
     ("GET", "/studies/{study_id}/view/series"): 303,
     ("GET", "/studies/{study_id}/view/frames/{sop}/{frame}"): 303,

@@ -4,9 +4,11 @@
 import { Keys, written } from "./viewer/keys.js";
 
 export const WORDS = ["a", "d", "u", "x", "z"];
+const OF_A_ROW = ["a", "d", "u", "z"];
 const help = document.getElementById("help");
 const hasRows = () => document.getElementById("rows") !== null;
 const isStudy = () => document.body.dataset.page === "study";
+const atPacs = document.body.dataset.pacs === "yes";
 const hasButton = (key) => () => document.querySelector(`[data-key="${key}"]`) !== null;
 
 // What this person's roles allow: a key that would be refused is none.
@@ -33,6 +35,7 @@ const PLACES = {
   n: () => able("next"),
   c: () => able("claim") && (hasRows() || isStudy()),
   ...Object.fromEntries(WORDS.map((key) => [key, hasButton(key)])),
+  ...Object.fromEntries(OF_A_ROW.map((key) => [key, () => hasButton(key)() || (able("say") && hasRows())])),
   "/": () => document.getElementById("search") !== null,
   "?": () => true,
 };
@@ -43,8 +46,9 @@ export const fixed = () => [
   ...(hasRows() ? [
     ["next, previous study of the list", "\u2193 \u2191"],
     ["open the study: why it stands where it stands", "Enter"],
-    ["open it in a window of its own", "Shift+Enter"],
+    ...(atPacs ? [] : [["open it in a window of its own", "Shift+Enter"]]),
   ] : []),
+  ...(atPacs && (hasRows() || isStudy()) ? [["open it in the PACS's viewer", "Shift+Enter"]] : []),
   ...(document.getElementById("takeover") ? [["the reason, where you take a study over", "1 to 4"]] : []),
   ["leave a field, a dialogue, or the page for the one before it", "Esc"],
 ];

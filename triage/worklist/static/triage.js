@@ -6,6 +6,7 @@ import { KeyDialog } from "./viewer/keydialog.js";
 export const body = document.body;
 export const byId = (id) => document.getElementById(id);
 const ACTIVE_MS = 60_000;
+const TOLD_MS = 6000;
 let lastActive = Date.now();
 
 // --- clocks -------------------------------------------------------------------------------------
@@ -54,6 +55,15 @@ export function speak(text) {
   if (place) place.textContent = text;
 }
 
+// To the eye as well, for a while: of what is done to a row and stands nowhere on it.
+let shown = 0;
+export function tell(text) {
+  speak(text);
+  byId("spoken").classList.remove("unseen");
+  clearTimeout(shown);
+  shown = setTimeout(() => byId("spoken").classList.add("unseen"), TOLD_MS);
+}
+
 // --- keys ---------------------------------------------------------------------------------------
 
 const links = () => [...document.querySelectorAll("#rows a.open")];
@@ -82,6 +92,15 @@ function images() {
 }
 
 const isStudy = body.dataset.page === "study";
+
+// The study that is open, or the row that has the focus, where the PACS shows it.
+function atPacs(event) {
+  const row = event.target.matches("#rows a.open") ? event.target : null;
+  if (!event.shiftKey || !body.dataset.pacs || !(row || (isStudy && event.target === body))) return false;
+  open(`${row ? new URL(row.href).pathname : location.pathname}/pacs`, "_blank", "noopener");
+  return true;
+}
+
 const press = (key) => document.querySelector(`[data-key="${key}"]`)?.click();
 
 // By the key each was delivered with, whatever key this reader gave it.
@@ -99,6 +118,7 @@ const FIELDS = "input, textarea, select";
 const OTHERS = {
   ArrowDown: () => document.activeElement?.closest("#rows") && document.activeElement?.matches("a.open") && (step(1), true),
   ArrowUp: () => document.activeElement?.closest("#rows") && document.activeElement?.matches("a.open") && (step(-1), true),
+  Enter: atPacs,
   Escape: () => document.activeElement?.matches(FIELDS) ? document.activeElement.blur() : go(body.dataset.back),
 };
 
@@ -106,7 +126,7 @@ document.addEventListener("keydown", (event) => {
   if (document.querySelector("dialog[open]")) return;
   const plain = !event.ctrlKey && !event.metaKey && !event.altKey;
   if (plain && event.key in OTHERS) {
-    if (OTHERS[event.key]()) event.preventDefault();
+    if (OTHERS[event.key](event)) event.preventDefault();
     return;
   }
   if (event.target.matches(FIELDS) || (event.target.matches("a, button, summary") && [" ", "Enter"].includes(event.key))) return;

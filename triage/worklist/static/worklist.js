@@ -1,7 +1,8 @@
 // The list: told of changes, shown without moving a row from under a hand; claims; filters.
 
-import { nameKeys } from "./pagekeys.js";
-import { DEEDS, body, byId, setClock, speak, tick, waited, write } from "./triage.js";
+import { able, keys, nameKeys } from "./pagekeys.js";
+import { DEEDS, body, byId, setClock, speak, tell, tick, waited, write } from "./triage.js";
+import { written } from "./viewer/keys.js";
 
 const SLOW_MS = 30_000; // marks that depend on the time alone are looked at this often
 const STALE_MS = 20_000;
@@ -30,11 +31,11 @@ function hours(ms) {
 }
 
 document.addEventListener("triage:tick", (event) => {
-  still(() => tell(event.detail));
+  still(() => count(event.detail));
   keepUp();
 });
 
-function tell(now) {
+function count(now) {
   const nearly = Number(rows()?.dataset.nearly);
   for (const turn of document.querySelectorAll("[data-limit]")) {
     const spent = now - Date.parse(turn.parentElement.querySelector("time").dateTime);
@@ -157,6 +158,7 @@ function patch(fragment) {
     const count = byId(tab.id)?.querySelector(".count");
     if (count) write(count, tab.querySelector(".count").textContent);
   }
+  list().dataset.now = fragment.querySelector("#list").dataset.now;
   for (const row of fragment.querySelectorAll("tr[id]")) {
     const old = byId(row.id);
     if (!old) continue;
@@ -229,13 +231,18 @@ byId("show-new")?.addEventListener("click", () => {
 
 const here = () => document.activeElement?.closest("#rows tr[id]");
 
-async function post(row, what, fields = {}) {
+async function send(row, what, fields = {}) {
   const answer = await fetch(`/studies/${row.id.replace("study-", "")}/${what}`, {
     method: "POST",
     headers: { "X-CSRF-Token": body.dataset.csrf },
     body: new URLSearchParams(fields),
   }).catch(() => null);
-  if (answer?.status === 401) return location.assign("/login");
+  if (answer?.status === 401) location.assign("/login");
+  return answer;
+}
+
+async function post(row, what, fields = {}) {
+  const answer = await send(row, what, fields);
   if (answer?.status === 409) return takeOver(row, (await answer.json()).owner);
   if (!answer?.ok) return speak("That did not work. Reload the page and try again.");
   speak(what === "release" ? "Released" : "Claimed");
@@ -270,6 +277,25 @@ byId("takeover")?.addEventListener("keydown", (event) => {
   const chosen = event.currentTarget.querySelectorAll(".reason")[Number(event.key) - 1];
   if (chosen) chosen.click();
 });
+
+// --- a word on the finding that the row tells of -------------------------------------------------
+
+async function say(row, verdict) {
+  if (!row) return;
+  const who = row.querySelector("a.open").textContent;
+  const fields = { verdict, finding: "decisive", seen: list().dataset.now };
+  const answer = await (verdict ? send(row, "feedback", fields) : send(row, "feedback/undo"));
+  if (answer?.status === 400) tell(`${who}: ${verdict ? "nothing was written. It has no finding, or has changed: open it." : "there is no word of yours to take back."}`);
+  else if (!answer?.ok) tell("That did not work. Reload the page and try again.");
+  else if (verdict) tell(`${who}: you said ${verdict}. Undo: ${written(keys.of("z"))}. A reason can be given on its page.`);
+  else tell(`${who}: your last word is taken back.`);
+}
+
+if (able("say")) {
+  for (const [key, verdict] of [["a", "agree"], ["d", "disagree"], ["u", "unsure"], ["z", ""]]) {
+    DEEDS[key] = () => say(here(), verdict);
+  }
+}
 
 // --- tab order and filters ----------------------------------------------------------------------
 

@@ -49,6 +49,7 @@ export const ACTIONS = {
   unsure: ["unsure", "u"],
   claim: ["claim, release", "C"],
   nextStudy: ["next unread study, prioritised first", "n"],
+  pacs: ["open it in the PACS's viewer", "Shift+Enter"],
   heat: ["heat map (research mode)", "m"],
   heatLess: ["heat map fainter", "["],
   heatMore: ["heat map stronger", "]"],

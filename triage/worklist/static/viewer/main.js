@@ -27,7 +27,8 @@ const fixed = [
   ["with the measuring cross: a line begins, ends", "Enter"],
   ["leave a field", "Esc"],
 ];
-const dialog = new KeyDialog(keys, byId("viewer-keys"), { fixed, changed: nameKeys });
+const works = (action) => action !== "pacs" || Boolean(body.dataset.pacs);
+const dialog = new KeyDialog(keys, byId("viewer-keys"), { works, fixed, changed: nameKeys });
 const claim = new Claim(document.querySelector("[data-claim]"), body.dataset.csrf, speak);
 const words = new Words(byId("viewer-words"), speak);
 
@@ -93,6 +94,7 @@ function wire(deck) {
     disagree: () => words.say("disagree"),
     unsure: () => words.say("unsure"),
     claim: () => claim.toggle(),
+    pacs: () => body.dataset.pacs && open(base.replace(/view$/, "pacs"), "_blank", "noopener"),
     nextStudy: () => location.assign(`${base}/next`),
   };
   const perform = (action) => (ours[action] ? ours[action]() : deck.do(action));
@@ -104,7 +106,7 @@ function wire(deck) {
     }
     const pressing = event.target.matches("button, a, summary");
     if (pressing && (event.key === "Enter" || event.key === " ")) return;
-    if (event.key === "Enter" && deck.enter()) return event.preventDefault();
+    if (event.key === "Enter" && !event.shiftKey && deck.enter()) return event.preventDefault();
     const action = keys.action(event);
     if (!action) return;
     event.preventDefault();
