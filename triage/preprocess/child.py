@@ -99,8 +99,7 @@ def _coded(work: Callable[[], Answer], *, otherwise: CodedError) -> Answer:
         number = why.errno if isinstance(why, OSError) else None
         if number in _SYSTEM:
             return _error(Broken, *_SYSTEM[number])
-        detail = f"{otherwise.reason.meaning} ({type(why).__name__})"
-        return _error(type(otherwise), otherwise.reason.code, detail)
+        return _error(type(otherwise), otherwise.reason.code, type(why).__name__)
 
 
 def _error(kind: type[CodedError], code: str, detail: str) -> Answer:

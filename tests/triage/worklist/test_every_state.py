@@ -5,8 +5,10 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Final
 
+import pyotp
 import pytest
-from playwright.sync_api import Page
+from fastapi import FastAPI
+from playwright.sync_api import Browser, Page
 from sqlalchemy import select
 
 from db import conflicts
@@ -14,8 +16,11 @@ from db.accounts import BreakGlassRow
 from db.engine import now
 from db.reader_claims import ReaderClaimRow
 from db.tables import UserRow
-from tests.triage.worklist.browser import House, Window, picture, violations
+from tests.triage.worklist.browser import SCREEN, House, Window, picture, serving, violations
 from tests.triage.worklist.builders import add_report, add_result, add_study
+from tests.triage.worklist.client import NAME, PASSWORD
+from triage.settings import Settings
+from triage.worklist import auth
 from triage.worklist.context import DISCLAIMER
 
 pytestmark = pytest.mark.slow
@@ -87,6 +92,39 @@ def taken(window: Window) -> Page:
     return page
 
 
+def factor_shown(window: Window) -> pyotp.TOTP:
+    """Ask for a second factor; gives what an authenticator would hold."""
+    page = pressed("/account", "Add a second factor")(window)
+    return pyotp.TOTP(page.locator(".card p > code").inner_text().replace("-", "").replace(" ", ""))
+
+
+def factor_wanted(window: Window) -> Page:
+    factor_shown(window)
+    return window.page
+
+
+def factor_given(window: Window) -> Page:
+    code = factor_shown(window).now()
+    window.page.get_by_label("Code").fill(code)
+    with window.page.expect_navigation():
+        window.page.get_by_role("button", name="Use this second factor").click()
+    window.ready()
+    return window.page
+
+
+def second_step(window: Window) -> Page:
+    """Sign in as one who has a second factor."""
+    factor_given(window)
+    window.page.context.clear_cookies()
+    page = window.open("/login")
+    page.get_by_label("Name").fill(NAME)
+    page.get_by_label("Password").fill(PASSWORD)
+    with page.expect_navigation():
+        page.get_by_role("button", name="Sign in", exact=True).click()
+    window.ready()
+    return page
+
+
 STATES: Final[dict[str, tuple[str, Step, str]]] = {
     "confirm-resend": ("", pressed("/deliveries", "Send again"), "of study 1, to pacs again?"),
     "confirm-withdraw": (
@@ -115,6 +153,9 @@ STATES: Final[dict[str, tuple[str, Step, str]]] = {
     ),
     "conflicts-filled": ("", at("/conflicts"), "took the wrong worklist entry"),
     "study-with-a-doubt": ("", at("/studies/2"), "Doubts about identity or content"),
+    "second-factor": ("", factor_wanted, "Let your authenticator read this"),
+    "recovery-codes": ("", factor_given, "Each of these codes signs you in once"),
+    "second-step": ("", second_step, "The six digits that your authenticator shows now"),
     "list-filtered-empty": ("", at("/studies?modality=MR"), "No study of this list fits"),
 }  # fmt: skip
 """What it is called, who sees it ("": a radiologist who is admin), how to get there, its words."""
@@ -129,6 +170,12 @@ def test_it_has_no_obstacle_in_either_theme_and_says_the_intended_use(
     window.page.emulate_media(reduced_motion="reduce")
     page = step(window)
     assert words in page.inner_text("main")
+    look(window, name)
+
+
+def look(window: Window, name: str) -> None:
+    """Take a state's pictures in both themes, and see that it has no obstacle."""
+    page = window.page
     picture(page, f"{name}-dark", whole=True)
     assert violations(page) == []
     page.evaluate("document.documentElement.dataset.theme = 'light'")
@@ -139,6 +186,26 @@ def test_it_has_no_obstacle_in_either_theme_and_says_the_intended_use(
     # Chromium says of an answer of 403, 404 or 409 aloud that it is one
     assert [one for one in window.complaints if "Failed to load resource" not in one] == []
     assert window.foreign == []
+
+
+def test_the_first_sign_in_has_no_obstacle_nor_has_a_wrong_word_in_it(
+    empty_app: FastAPI, settings: Settings, browser: Browser
+) -> None:
+    with serving(empty_app) as url:
+        context = browser.new_context(viewport=SCREEN, reduced_motion="reduce")
+        window = Window(context.new_page(), url)
+        page = window.open(f"/setup?token={auth.setup_token(settings)}")
+        assert "Make the first administrator." in page.inner_text("main")
+        look(window, "first-sign-in")
+        page.get_by_label("Name").fill("first.admin")
+        page.get_by_label("Password", exact=True).fill("a long password")
+        page.get_by_label("Password again").fill("another long one")
+        with page.expect_navigation():
+            page.get_by_role("button", name="Make the account").click()
+        window.ready()
+        assert "differ" in page.inner_text("main")
+        look(window, "first-sign-in-again")
+        context.close()
 
 
 def test_a_claim_says_how_long_ago_it_was_made_in_words_that_fit(lived: House) -> None:
