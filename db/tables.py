@@ -209,6 +209,9 @@ class DecisionRow(Base):
     reason_detail: Mapped[str | None] = mapped_column(Text)
     mode: Mapped[str] = mapped_column(String(16))
     """intended_use.mode at the time."""
+    thresholds: Mapped[str | None] = mapped_column(Text)
+    """JSON: by each priority's name the p-value at or below which it was earned at the time; None
+    of a decision that is older than this column."""
     at: Mapped[datetime]
 
 

@@ -29,7 +29,7 @@ def decide(detections: Sequence[Detection], policy: Policy) -> Decision:
         priority_name=level.name if level else ROUTINE,
         sentence=_sentence(strongest),
         because=strongest,
-        threshold=max((level.p_at_most for level in policy.levels), default=None),
+        thresholds=tuple((level.name, level.p_at_most) for level in policy.levels),
     )
 
 

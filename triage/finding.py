@@ -131,8 +131,13 @@ class Decision:
     """One plain sentence for the reader."""
     because: Detection | None = None
     reason: Reason | None = None
-    threshold: float | None = None
-    """The notification threshold: a p-value at or below it earns a priority."""
+    thresholds: tuple[tuple[str, float], ...] = ()
+    """Each priority's name, and the p-value at or below which it is earned."""
+
+    @property
+    def threshold(self) -> float | None:
+        """Give the notification threshold: a p-value at or below it earns a priority."""
+        return max((p_value for _, p_value in self.thresholds), default=None)
 
 
 WARNINGS: Final[Mapping[str, str]] = {"header-image": "Header and image disagree"}

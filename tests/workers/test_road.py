@@ -58,6 +58,8 @@ def test_a_study_is_analysed_and_one_report_reaches_the_pacs(
     [decision], [detection] = site.rows(DecisionRow), site.rows(DetectionRow)
     [outbox] = site.rows(OutboxRow)
     assert decision.outcome == study.outcome
+    levels = site.settings.policy.levels
+    assert json.loads(decision.thresholds or "") == {one.name: one.p_at_most for one in levels}
     assert 0 < detection.p_value <= 1
     assert study.rank == pytest.approx(1 - detection.p_value)
     assert (outbox.state, outbox.last_status, outbox.attempts) == ("sent", 0, 1)

@@ -1,6 +1,7 @@
 """Nouns to rows and rows to nouns, one function each; nothing is queried or saved here."""
 
 import hashlib
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -77,6 +78,7 @@ def decision_row(
         reason_code=decision.reason.code if decision.reason else None,
         reason_detail=decision.reason.sentence if decision.reason else None,
         mode=mode,
+        thresholds=json.dumps(dict(decision.thresholds)),
         at=now(session),
     )
 

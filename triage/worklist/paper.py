@@ -1,5 +1,6 @@
 """The evidence page: on one sheet, what was said about a study, by what, when, and who saw it."""
 
+import json
 from typing import Annotated, Final
 
 from fastapi import APIRouter, HTTPException, Path, Request
@@ -41,7 +42,7 @@ def sheet(request: Request, study_id: StudyId) -> Response:
             "decision": next(iter(detail.decisions), None),
             "closed": _closed(detail),
             "reports": reports,
-            "levels": sorted(here.settings.policy.levels, key=lambda one: one.p_at_most),
+            "thresholds": _thresholds(detail),
             "said": _said(session, request, detail),
             "why": WHY,
             "trail": study_trail.of(session, study, limit=IDS),
@@ -62,6 +63,13 @@ def _closed(detail: Detail) -> GenerationRow | None:
     """Give the generation that the sheet speaks of."""
     number = detail.study.generation
     return next((one for one in detail.generations if one.number == number), None)
+
+
+def _thresholds(detail: Detail) -> list[tuple[str, float]] | None:
+    """Give the thresholds that the latest decision was made by, rarest first; None if not kept."""
+    kept = next((one.thresholds for one in detail.decisions), None)
+    found: dict[str, float] = json.loads(kept or "{}")
+    return None if kept is None else sorted(found.items(), key=lambda one: one[1])
 
 
 def _said(session: Session, request: Request, detail: Detail) -> tuple[FeedbackRow, ...]:

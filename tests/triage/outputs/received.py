@@ -61,7 +61,9 @@ def assessed(paths: list[Path], results: Path) -> Assessment | None:
         map_sha256=maps.keep(map_of(series), results) if has_map(series) else "",
     )
     sentence = "At least as unusual as 407 of 412 healthy studies of CT/CHEST/adult."
-    decision = Decision(Outcome.PRIORITISED, 2, "high", sentence, because=detection, threshold=0.05)
+    decision = Decision(
+        Outcome.PRIORITISED, 2, "high", sentence, because=detection, thresholds=(("high", 0.05),)
+    )
     return Assessment(study, (detection,), decision)
 
 

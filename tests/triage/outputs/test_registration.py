@@ -58,7 +58,9 @@ def assessed(
         studies.DETECTOR, studies.CALIBRATION, series.series_instance_uid, tuple(uids),
         uids[volume.source_N[strangest]], 1.0, 0.01, maps.keep(kept, folder),
     )  # fmt: skip
-    decision = Decision(Outcome.PRIORITISED, 2, "high", "Strange.", detection, threshold=0.05)
+    decision = Decision(
+        Outcome.PRIORITISED, 2, "high", "Strange.", detection, thresholds=(("high", 0.05),)
+    )
     return Assessment(study, (detection,), decision)
 
 

@@ -89,7 +89,7 @@ def add_result(session: Session, study: StudyRow, **given: object) -> DetectionR
         DecisionRow(
             study_id=study.id, generation=study.generation, fence=1, outcome=study.outcome,
             priority=study.priority, priority_name=study.priority_name, sentence="A sentence.",
-            mode="triage", at=at,
+            mode="triage", thresholds='{"high": 0.02, "raised": 0.05}', at=at,
         ),
         add_report(study, at),
     ))  # fmt: skip

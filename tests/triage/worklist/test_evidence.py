@@ -1,7 +1,11 @@
 """The study's page says what closed it, and what is announced and counted."""
 
+import pytest
+from sqlalchemy import select
+
 from db.engine import Database, now
 from db.evidence import AnnouncedStudyRow, AnnouncementRow, ClosingRow, SourceCountRow
+from db.tables import DecisionRow
 from tests.triage.worklist.builders import add_result, add_study
 from tests.triage.worklist.client import Client
 from triage.commands.study import describe
@@ -50,13 +54,21 @@ def test_a_study_of_which_nobody_said_anything_has_no_such_table(
     assert "Completeness" not in client.get(f"/studies/{number}").text
 
 
-def test_the_sheet_says_that_its_thresholds_are_today_s(client: Client, rows: Database) -> None:
-    """No decision keeps those that decided, so none may be read from the sheet."""
+@pytest.mark.parametrize(
+    ("kept", "said"),
+    [
+        ('{"raised": 0.05, "high": 0.01}', "high: p &le; 0.01; raised: p &le; 0.05"),
+        ("{}", "none"),
+        (None, "not kept<small>Each change of them stands in the audit trail."),
+    ],
+)
+def test_the_sheet_names_the_thresholds_that_decided_and_not_today_s(
+    client: Client, rows: Database, kept: str | None, said: str
+) -> None:
     with rows.begin() as session:
         study = add_study(session, "prioritised")
         add_result(session, study)
+        session.scalars(select(DecisionRow)).one().thresholds = kept
         number = study.id
     text = client.get(f"/studies/{number}/evidence").text
-    assert "<dt>Today's thresholds</dt>" in text
-    assert "Thresholds in force" not in text
-    assert "Each change of them stands in the audit trail." in text
+    assert f"<dt>Thresholds at the time</dt><dd>{said}" in text
