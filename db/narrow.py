@@ -1,4 +1,4 @@
-"""What narrows a list: modality, body part, source, and when a study was received."""
+"""What narrows a list: modality, body part, source, site, and when a study was received."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,8 +20,10 @@ class Filters:
 
     modality: str = ""
     body_part: str = ""
-    site: str = ""
+    source: str = ""
     """The AE title that the study's first instance came from."""
+    site: str = ""
+    """The Institution Name that it was made at."""
     since: datetime | None = None
     until: datetime | None = None
     """Received from ``since`` on, and before ``until``."""
@@ -32,7 +34,8 @@ class Filters:
         for column, value in (
             (StudyRow.modality, self.modality),
             (StudyRow.body_part, self.body_part),
-            (StudyRow.source_ae_title, self.site),
+            (StudyRow.source_ae_title, self.source),
+            (StudyRow.institution_name, self.site),
         ):
             if value:
                 found = found & (column == value)
@@ -52,6 +55,7 @@ class Choices:
 
     modalities: tuple[str, ...]
     body_parts: tuple[str, ...]
+    sources: tuple[str, ...]
     sites: tuple[str, ...]
 
 
@@ -61,6 +65,7 @@ def choices(session: Session) -> Choices:
         tuple(_distinct(session, StudyRow.modality)),
         tuple(_distinct(session, StudyRow.body_part)),
         tuple(_distinct(session, StudyRow.source_ae_title)),
+        tuple(_distinct(session, StudyRow.institution_name)),
     )
 
 

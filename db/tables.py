@@ -1,5 +1,6 @@
 """The tables. One row, one fact; times are the database's clock in UTC."""
 
+from collections.abc import Iterator
 from datetime import datetime
 
 from sqlalchemy import (
@@ -25,8 +26,14 @@ LONG = BigInteger().with_variant(Integer, "sqlite")
 """A number that outlives 32 bits; SQLite numbers its own rows only as INTEGER."""
 UNREAD = text("opened_at IS NULL")
 PLACE = ("priority", "received_at", "id")
-"""A study's place on the worklist. An index that begins with one filter ends with the others, so
-that no row is read that they leave out."""
+"""A study's place on the worklist."""
+FILTERS = ("modality", "body_part", "source_ae_title", "institution_name")
+"""What narrows a list. An index that begins with one of them ends with the others, so that no row
+is read that they leave out."""
+
+
+def _but(*taken: str) -> Iterator[str]:
+    return (one for one in FILTERS if one not in taken)
 
 
 class StudyRow(Base):
@@ -39,14 +46,9 @@ class StudyRow(Base):
         Index("ix_study_outcome", "outcome", "priority", "received_at", "id"),
         Index("ix_study_rank", "rank", "score", "id"),
         Index("ix_study_opened", "opened_at"),
-        Index(
-            "ix_study_unread", *PLACE, "modality", "body_part", "source_ae_title",
-            sqlite_where=UNREAD, postgresql_where=UNREAD,
-        ),
-        Index("ix_study_modality", "modality", *PLACE, "body_part", "source_ae_title"),
-        Index("ix_study_body_part", "body_part", *PLACE, "modality", "source_ae_title"),
-        Index("ix_study_kind", "modality", "body_part", *PLACE, "source_ae_title"),
-        Index("ix_study_source_ae_title", "source_ae_title", *PLACE, "modality", "body_part"),
+        Index("ix_study_unread", *PLACE, *FILTERS, sqlite_where=UNREAD, postgresql_where=UNREAD),
+        *(Index(f"ix_study_{one}", one, *PLACE, *_but(one)) for one in FILTERS),
+        Index("ix_study_kind", "modality", "body_part", *PLACE, *_but("modality", "body_part")),
     )  # fmt: skip
 
     id: Mapped[int] = mapped_column(primary_key=True)
@@ -100,6 +102,7 @@ class StudyRow(Base):
     modality: Mapped[str] = mapped_column(Text, default="")
     body_part: Mapped[str] = mapped_column(Text, default="")
     source_ae_title: Mapped[str] = mapped_column(String(16), default="")
+    institution_name: Mapped[str] = mapped_column(String(64), default="", server_default=text("''"))
 
 
 class InstanceRow(Base):

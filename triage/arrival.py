@@ -30,6 +30,7 @@ IDENTITY: Final = {
     "study_time": "StudyTime",
     "study_description": "StudyDescription",
 }
+SITE: Final = "InstitutionName"
 SERIES: Final = ("Modality", "BodyPartExamined", "StationName", "SeriesDescription")
 URGENCY: Final = ("RequestedProcedurePriority",)
 NOTE: Final = ("ConceptNameCodeSequence", "CurrentRequestedProcedureEvidenceSequence")
@@ -38,7 +39,7 @@ KEY_OBJECTS: Final = "1.2.840.10008.5.1.4.1.1.88.59"
 REJECTIONS: Final = frozenset(("113001", "113037", "113038", "113039"))
 """Titles (DCM, CID 7011) that reject: for quality, for patient safety, an incorrect modality
 worklist entry, data retention expired (IHE IOCM)."""
-WANTED: Final = [*REQUIRED, *IDENTITY.values(), *SERIES, *URGENCY]
+WANTED: Final = [*REQUIRED, *IDENTITY.values(), SITE, *SERIES, *URGENCY]
 READ_ERRORS: Final = (
     InvalidDicomError, OSError, EOFError, ValueError, TypeError, KeyError, AttributeError,
     NotImplementedError, OverflowError, LookupError, struct.error, RecursionError,

@@ -21,7 +21,7 @@ from db.states import StudyState
 from db.tables import AuditRow, InstanceRow, OutboxRow, QuarantineRow, StudyRow
 from db.upsert import insert_once
 from triage import commitment, evidence
-from triage.arrival import IDENTITY, READ_ERRORS, Arrival, Unindexable, read_arrival, text
+from triage.arrival import IDENTITY, READ_ERRORS, SITE, Arrival, Unindexable, read_arrival, text
 from triage.errors import REASONS
 from triage.finding import Outcome
 from triage.settings import Completeness
@@ -180,6 +180,7 @@ def _study(session: Session, arrival: Arrival, rules: Completeness) -> StudyRow:
             "modality": arrival.values["Modality"],
             "body_part": arrival.values["BodyPartExamined"].upper(),
             "source_ae_title": arrival.source_ae_title,
+            "institution_name": arrival.values[SITE][:64].strip(),
             **{column: arrival.values[keyword] for column, keyword in IDENTITY.items()},
         },
     )  # fmt: skip

@@ -27,7 +27,9 @@ LISTS: Final = {
     "mine": "?list=mine", "not analysed": "?list=not-analysed", "overdue": "?list=overdue",
     "by rank": "?sort=rank", "CT": "?modality=CT",
     "CT chest unread": "?list=unread&modality=CT&body=CHEST", "rare modality": "?modality=PT",
-    "one room, last 7 days": "?site=ROOM_3&days=7", "today": "?days=1",
+    "one room, last 7 days": "?source=ROOM_3&days=7", "today": "?days=1",
+    "small hospital": "?site=Clinic+of+the+Harbour",
+    "rare at a small hospital": "?site=Clinic+of+the+Harbour&modality=PT&list=unread",
     "rare modality by rank": "?sort=rank&modality=PT", "nothing": "?modality=MR&body=CHEST",
 }  # fmt: skip
 

@@ -27,6 +27,7 @@ RESTS: Final = {
 }
 KINDS: Final = (("DX", "CHEST"), ("CT", "HEAD"), ("CT", "CHEST"), ("MR", "BRAIN"), ("MG", "BREAST"),
                 ("US", "ABDOMEN"), ("PT", "WHOLEBODY"))  # fmt: skip
+HOSPITALS: Final = ("General Hospital", "Children's Hospital", "Clinic of the Harbour")
 OFTEN: Final = (50, 18, 12, 10, 6, 3.9, 0.1)
 MANNERS: Final = ("routine", "with contrast", "control")
 UNREAD_DAYS: Final = 2
@@ -99,4 +100,5 @@ def _row(dice: random.Random, number: int, until: datetime, studies: int) -> dic
         "modality": modality,
         "body_part": body_part,
         "source_ae_title": f"ROOM_{dice.randrange(12)}",
+        "institution_name": dice.choices(HOSPITALS, (70, 29, 1))[0],
     }

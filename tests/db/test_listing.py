@@ -35,6 +35,7 @@ STUDIES = st.lists(
             "modality": st.sampled_from(["", "CT", "DX"]),
             "body_part": st.sampled_from(["CHEST", "HEAD"]),
             "source_ae_title": st.sampled_from(["ROOM_1", "ROOM_2"]),
+            "institution_name": st.sampled_from(["", "H\u00f4pital"]),
         }
     ),
     max_size=40,
@@ -130,7 +131,8 @@ def test_pages_give_every_study_of_the_list_once_and_in_order(
         Filters,
         modality=st.sampled_from(["", "CT", "DX", "MR"]),
         body_part=st.sampled_from(["", "CHEST"]),
-        site=st.sampled_from(["", "ROOM_2"]),
+        source=st.sampled_from(["", "ROOM_2"]),
+        site=st.sampled_from(["", "H\u00f4pital"]),
         since=st.none() | st.integers(0, 600).map(lambda one: NOW - timedelta(minutes=one)),
         until=st.none() | st.integers(0, 600).map(lambda one: NOW - timedelta(minutes=one)),
     ),
@@ -149,7 +151,8 @@ def meets(study: StudyRow, filters: Filters) -> bool:
     return (
         filters.modality in {"", study.modality}
         and filters.body_part in {"", study.body_part}
-        and filters.site in {"", study.source_ae_title}
+        and filters.source in {"", study.source_ae_title}
+        and filters.site in {"", study.institution_name}
         and (filters.since is None or study.received_at >= filters.since)
         and (filters.until is None or study.received_at < filters.until)
     )
@@ -180,10 +183,12 @@ def test_few_of_one_kind_are_found_by_an_index_over_modality_and_body_part(
 
 
 def test_the_choices_of_the_filters_are_what_there_is(tables: Database) -> None:
-    fill(tables, [study(1) | {"modality": one} for one in ("MR", "", "CT", "MR")])
+    rows = [study(1) | {"modality": one} for one in ("MR", "", "CT", "MR")]
+    rows[0]["institution_name"] = "Clinic"
+    fill(tables, rows)
     with tables.reading() as session:
         found = choices(session)
-    assert found == Choices(("CT", "MR"), (), ())
+    assert found == Choices(("CT", "MR"), (), (), ("Clinic",))
 
 
 @pytest.mark.parametrize("order", Order)

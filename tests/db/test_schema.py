@@ -9,11 +9,13 @@ from pathlib import Path
 import pytest
 from alembic.config import Config
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, Engine, event, inspect, text
+from sqlalchemy import Connection, Engine, event, inspect, select, text
 
 from db import migrations, schema
-from db.engine import Database
+from db.engine import Database, now
+from db.saved_lists import SavedListRow
 from db.schema import SchemaError
+from db.tables import UserRow
 from tests.conftest import opened
 
 REVISIONS = sorted(schema.known())
@@ -64,10 +66,45 @@ class TestUpAndDown:
             schema.upgrade(url)
             assert schema.check(url) == [], to
 
+    def test_a_list_that_was_kept_still_asks_for_what_it_asked(self, empty_url: str) -> None:
+        kept = {1: "?list=unread&site=ROOM+1&days=7", 2: "", 3: "?modality=CT"}
+        schema.upgrade(empty_url, "0018")
+        keep_lists(empty_url, kept)
+        schema.upgrade(empty_url)
+        now_asks = kept | {1: "?list=unread&source=ROOM+1&days=7"}
+        assert kept_lists(empty_url) == now_asks
+        keep_lists(empty_url, {4: "?list=held&site=H%C3%B4pital"})
+        schema.downgrade(empty_url, "0018")
+        assert kept_lists(empty_url) == kept | {4: "?list=held"}
+
     def test_it_stops_at_the_revision_it_is_told(self, empty_url: str) -> None:
         schema.upgrade(empty_url, "0001")
         assert schema.current(empty_url) == "0001"
         assert any("trigger" in one for one in schema.check(empty_url))
+
+
+def keep_lists(url: str, queries: dict[int, str]) -> None:
+    """Keep lists for an account that is made if there is none."""
+    for database in opened(url):
+        with database.begin() as session:
+            if not session.scalar(text("SELECT count(*) FROM user_account")):
+                user = UserRow(id=1, name="a", password_hash="", role="radiologist")
+                user.created_at = now(session)
+                session.add(user)
+                session.flush()
+            session.add_all(
+                SavedListRow(id=one, user_id=1, name=str(one), query=query, created_at=now(session))
+                for one, query in queries.items()
+            )
+
+
+def kept_lists(url: str) -> dict[int, str]:
+    """Give the kept lists' queries."""
+    found: dict[int, str] = {}
+    for database in opened(url):
+        with database.reading() as session:
+            found = {one.id: one.query for one in session.scalars(select(SavedListRow))}
+    return found
 
 
 def functions(connection: Connection) -> set[str]:

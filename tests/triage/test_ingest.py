@@ -59,6 +59,19 @@ def test_it_makes_rows_an_audit_row_and_a_kept_file(database: Database, spool: S
     assert (audit.event_id, audit.object_id) == ("110104", dataset.StudyInstanceUID)
 
 
+def test_the_site_is_the_institution_that_the_first_instance_names(
+    database: Database, spool: Spool
+) -> None:
+    first, second = dx(study="named"), dx(study="named")
+    first.InstitutionName = "H\u00f4pital \u202eSaint-Roch"
+    first.SpecificCharacterSet = "ISO_IR 192"
+    second.InstitutionName = "Elsewhere"
+    for one in (first, second):
+        spooled(spool, one)
+        ingest_all(database, spool, QUIET)
+    assert the_study(database).institution_name == "H\u00f4pital Saint-Roch"
+
+
 def test_the_study_is_due_when_its_modality_has_been_quiet(
     database: Database, spool: Spool
 ) -> None:

@@ -18,6 +18,8 @@ CODE: Final = re.compile(r"[A-Za-z0-9_ -]{1,16}")
 """A code string (PS3.5 6.2, CS) in either case: no room for a name."""
 TITLE: Final = re.compile(r"[\x20-\x5b\x5d-\x7e]{1,16}")
 """An AE title (PS3.5 6.2, AE)."""
+NAME: Final = re.compile(r"[^\x00-\x1f\\\x7f]{1,64}")
+"""The name of an institution (PS3.5 6.2, LO)."""
 MOST_DAYS: Final = 3660
 
 
@@ -27,6 +29,7 @@ class Narrow:
 
     modality: str = ""
     body: str = ""
+    source: str = ""
     site: str = ""
     since: date | None = None
     """Received on this day or later."""
@@ -42,7 +45,7 @@ class Narrow:
             today = as_of.astimezone().date()
             since = max(today - timedelta(days=self.days - 1), since or date.min)
         return Filters(
-            self.modality, self.body, self.site,
+            self.modality, self.body, self.source, self.site,
             _midnight(since) if since else None,
             _midnight(self.until + timedelta(days=1)) if self.until else None,
         )  # fmt: skip
@@ -50,7 +53,8 @@ class Narrow:
     def said(self) -> dict[str, str]:
         """Give it as parts of a query string; empty ones for what is not asked."""
         return {
-            "modality": self.modality, "body": self.body, "site": self.site,
+            "modality": self.modality, "body": self.body, "source": self.source,
+            "site": self.site,
             "since": self.since.isoformat() if self.since else "",
             "until": self.until.isoformat() if self.until else "",
             "days": str(self.days) if self.days else "",
@@ -118,6 +122,7 @@ def asked(  # noqa: PLR0913 - each is a key of the query string
     after: str = "",
     modality: str = "",
     body: str = "",
+    source: str = "",
     site: str = "",
     since: str = "",
     until: str = "",
@@ -134,8 +139,8 @@ def asked(  # noqa: PLR0913 - each is a key of the query string
             Order(sort),
             Cursor.parse(after) if after else None,
             Narrow(
-                _match(CODE, modality), _match(CODE, body), _match(TITLE, site),
-                _day(since), _day(until), _count(days),
+                _match(CODE, modality), _match(CODE, body), _match(TITLE, source),
+                _match(NAME, site), _day(since), _day(until), _count(days),
             ),
         )  # fmt: skip
     except ValueError:

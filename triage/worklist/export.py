@@ -26,7 +26,8 @@ FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n")
 COLUMNS: Final = (
     "study_instance_uid", "state", "priority", "received_at", "patient_name", "patient_id",
     "accession_number", "study_date", "modality", "body_part", "study_description",
-    "source_ae_title", "rank", "sentence", "opened_at", "claimed_by", "promoted",
+    "source_ae_title", "institution_name", "rank", "sentence", "opened_at", "claimed_by",
+    "promoted",
 )  # fmt: skip
 Wanted = Annotated[Asked, Depends(asked)]
 
@@ -78,7 +79,7 @@ def _row(study: StudyRow, clock: Clock, owner: str) -> tuple[object, ...]:
         study.study_instance_uid, mark(study).word, study.priority, study.received_at,
         study.patient_name, study.patient_id, study.accession_number, study.study_date,
         study.modality, study.body_part, study.study_description, study.source_ae_title,
-        study.rank, study.sentence, study.opened_at, owner,
+        study.institution_name, study.rank, study.sentence, study.opened_at, owner,
         "yes" if clock.promotes(study) else "",
     )  # fmt: skip
 

@@ -17,7 +17,7 @@ from db.search import search as find
 from triage.settings import Settings
 from triage.spool import has_room
 from triage.worklist import claiming, context, doubts
-from triage.worklist.asked import ANY, CODE, TITLE, Asked, asked, read, slug
+from triage.worklist.asked import ANY, CODE, NAME, TITLE, Asked, asked, read, slug
 from triage.worklist.lines import lines
 from triage.worklist.noticed import Noticed
 
@@ -178,7 +178,8 @@ def _around(session: Session, request: Request) -> dict[str, Any]:
         "choices": {
             "modality": [one for one in found.modalities if CODE.fullmatch(one)],
             "body": [one for one in found.body_parts if CODE.fullmatch(one)],
-            "site": [one for one in found.sites if TITLE.fullmatch(one)],
+            "source": [one for one in found.sources if TITLE.fullmatch(one)],
+            "site": [one for one in found.sites if NAME.fullmatch(one)],
         },
         "claim_reasons": claiming.REASONS,
     }

@@ -9,7 +9,9 @@ from db.listing import Clock, Cursor, Listing, Order
 from db.narrow import Filters
 from triage.worklist.asked import Asked, Narrow, asked, parsed
 
-NARROW = Narrow("CT", "CHEST", "ROOM 1", date(2026, 11, 1), date(2026, 11, 20), 7)
+NARROW = Narrow(
+    "CT", "CHEST", "ROOM 1", "H\u00f4pital & Clinic", date(2026, 11, 1), date(2026, 11, 20), 7
+)
 CURSOR = Cursor(datetime(2026, 11, 21, tzinfo=UTC), 1, (1e20, -0.5, 7))
 
 
@@ -38,8 +40,9 @@ def test_another_list_or_order_begins_at_its_first_page() -> None:
     "query",
     [
         {"list": "yours"}, {"sort": "name"}, {"after": "x"}, {"after": "1~1~x"},
-        {"modality": "DOE^JANE"}, {"body": "a longer text than a code"}, {"site": "A" * 17},
-        {"site": "\\"}, {"since": "yesterday"}, {"until": "0001-01-01"}, {"days": "x"},
+        {"modality": "DOE^JANE"}, {"body": "a longer text than a code"}, {"source": "A" * 17},
+        {"source": "\\"}, {"site": "A" * 65}, {"site": "A\nB"}, {"since": "yesterday"},
+        {"until": "0001-01-01"}, {"days": "x"},
         {"days": "99999"},
     ],
 )  # fmt: skip

@@ -58,6 +58,7 @@ def fill(session: Session, name: str = "DOE^JANE", text: str = "A sentence.") ->
             priority_name="high", patient_birth_date="19600101", study_date="20260301",
             reason_code="pixel-data" if outcome in {"failed", "not analysed"} else None,
             reason_detail=text if outcome == "failed" else None, body_part=text[:500],
+            institution_name=text[:64],
             received_at=now(session), **said,
         )  # fmt: skip
         add_result(session, study, key_sop_instance_uid=KEY_IMAGE)

@@ -31,7 +31,8 @@ def fill(house: House) -> None:
                     patient_name=f"FAMILY{number}{part}^GIVEN", patient_birth_date="19600101",
                     patient_sex="F", study_date="20261121", study_time="101500",
                     modality=("CT", "DX")[part], body_part="CHEST", study_description="Chest PA",
-                    source_ae_title=f"ROOM_{part}", accession_number=f"A{number}{part}",
+                    source_ae_title=f"ROOM_{part}", institution_name=f"H\u00f4pital {part} & Co",
+                    accession_number=f"A{number}{part}",
                     sentence="At least as unusual as 990 of 1000 healthy studies.",
                 )  # fmt: skip
         aged = add_study(session, "not prioritised", minutes=300, patient_name="AGED^ONE")
@@ -340,6 +341,12 @@ def test_a_filter_is_in_the_url_and_what_is_typed_is_not(house: House, window: W
     page.locator("#list-unread").click()
     page.wait_for_url("**/studies?list=unread&modality=CT")
     window.ready()
+    for site, found in (("H\u00f4pital 1 & Co", 0), ("H\u00f4pital 0 & Co", 6)):
+        page.locator("#filters select[name=site]").select_option(site)
+        page.wait_for_url("**/studies?list=unread&modality=CT&site=*")
+        window.ready()
+        assert page.locator("#rows a.open").count() == found
+        assert page.locator("#filters select[name=site]").input_value() == site
     page.keyboard.press("/")
     page.keyboard.type("family00")
     page.keyboard.press("Enter")

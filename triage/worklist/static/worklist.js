@@ -285,7 +285,7 @@ async function say(row, verdict) {
   const who = row.querySelector("a.open").textContent;
   const fields = { verdict, finding: "decisive", seen: list().dataset.now };
   const answer = await (verdict ? send(row, "feedback", fields) : send(row, "feedback/undo"));
-  if (answer?.status === 400) tell(`${who}: ${verdict ? "nothing was written. It has no finding, or has changed: open it." : "there is no word of yours to take back."}`);
+  if (answer?.status === 400) tell(`${who}: ${verdict ? "nothing was written. No detector has spoken about it, or it has changed: open it." : "there is no word of yours to take back."}`);
   else if (!answer?.ok) tell("That did not work. Reload the page and try again.");
   else if (verdict) tell(`${who}: you said ${verdict}. Undo: ${written(keys.of("z"))}. A reason can be given on its page.`);
   else tell(`${who}: your last word is taken back.`);
