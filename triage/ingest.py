@@ -180,7 +180,7 @@ def _study(session: Session, arrival: Arrival, rules: Completeness) -> StudyRow:
             "modality": arrival.values["Modality"],
             "body_part": arrival.values["BodyPartExamined"].upper(),
             "source_ae_title": arrival.source_ae_title,
-            "institution_name": arrival.values[SITE][:64].strip(),
+            "institution_name": " ".join(arrival.values[SITE].split())[:64].strip(),
             **{column: arrival.values[keyword] for column, keyword in IDENTITY.items()},
         },
     )  # fmt: skip

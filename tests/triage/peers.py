@@ -30,7 +30,10 @@ class Scripted:
 
     statuses: list[int] = field(default_factory=lambda: [0x0000])
     """For one C-STORE after the other; the last one for the rest."""
-    finds: bool = True
+    finds: bool | None = True
+    """What is asked for: all, nothing, or (None) what it took and no more, as a PACS does."""
+    held: set[str] = field(default_factory=set)
+    """The SOP Instance UIDs that it took."""
     stored: list[bytes] = field(default_factory=list)
     """The data sets as they came."""
     queries: list[Dataset] = field(default_factory=list)
@@ -44,14 +47,18 @@ class Scripted:
         request: Any = event.request
         self.stored.append(request.DataSet.getvalue())
         if self.abort:
+            self.held.add(str(request.AffectedSOPInstanceUID))
             event.assoc.abort()
             return 0x0000
-        return self.statuses.pop(0) if len(self.statuses) > 1 else self.statuses[0]
+        status = self.statuses.pop(0) if len(self.statuses) > 1 else self.statuses[0]
+        if status == 0x0000 or status & 0xF000 == 0xB000:
+            self.held.add(str(request.AffectedSOPInstanceUID))
+        return status
 
     def answer_find(self, event: evt.Event) -> Iterator[tuple[int, Dataset | None]]:
         query = event.identifier
         self.queries.append(query)
-        if self.finds:
+        if query.get("SOPInstanceUID") in self.held if self.finds is None else self.finds:
             yield 0xFF00, query
         yield 0x0000, None
 

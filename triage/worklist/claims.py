@@ -52,19 +52,19 @@ def release(request: Request, study_id: StudyId, wanted: Wanted) -> Response:
 
 
 @router.get("/studies/next")
-def following(request: Request) -> Response:
-    """Lead to the highest unread study that no other reader has claimed."""
-    here = context.of(request)
+def following(request: Request, wanted: Wanted) -> Response:
+    """Lead to the highest unread study within the filters that no other reader has claimed."""
+    here, unread = context.of(request), Asked(Listing.UNREAD, narrow=wanted.narrow)
     with here.database.reading() as session:
-        first = next(iter(free(session, here, context.viewer(request))), None)
+        first = next(iter(free(session, here, context.viewer(request), unread)), None)
     place = f"/{first}" if first else ""
-    return RedirectResponse(f"/studies{place}{Asked(Listing.UNREAD).query}", 303)
+    return RedirectResponse(f"/studies{place}{unread.query}", 303)
 
 
-def free(session: Session, here: context.Context, who: Viewer) -> list[int]:
-    """Give the unread studies that no other reader has claimed, the highest first."""
+def free(session: Session, here: context.Context, who: Viewer, unread: Asked) -> list[int]:
+    """Give the studies of a list that no other reader has claimed, the first of it first."""
     clock = here.clock(now(session))
-    page = Asked(Listing.UNREAD).worklist(clock).page(session, limit=LOOKED_AT)
+    page = unread.worklist(clock).page(session, limit=LOOKED_AT)
     claims = held(session, [one.id for one in page.studies], clock.as_of)
     return [
         one.id

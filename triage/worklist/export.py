@@ -47,7 +47,10 @@ def export(request: Request, wanted: Wanted) -> Response:
     entry = Entry(
         event=Event.EXPORT, kind="worklist.exported", action="R", actor=who.name,
         actor_role=who.role, network_address=context.address(request), object_type="worklist",
-        detail={"list": wanted.listing, "sort": wanted.order, "count": rows, "format": "csv"},
+        detail={
+            "list": wanted.listing, "sort": wanted.order, "count": rows, "format": "csv",
+            "filters": {key: said for key, said in wanted.narrow.said().items() if said},
+        },
     )  # fmt: skip
     with here.database.begin() as session:
         record(session, entry)

@@ -57,16 +57,21 @@ def give(
 
 
 @router.post("/studies/{study_id}/feedback/undo")
-def undo(request: Request, study_id: StudyId, wanted: Wanted) -> Response:
-    """Take the reader's last word on the study back."""
+def undo(
+    request: Request, study_id: StudyId, wanted: Wanted, finding: Annotated[Text, Form()] = ""
+) -> Response:
+    """Take the reader's last word on the study back; with ``finding``, the one on this alone."""
     here = context.of(request)
     mode = here.settings.site.intended_use.mode
     try:
         with here.database.begin() as session:
             study = _study(session, study_id)
-            undone = said.undo(session, study, context.viewer(request), mode=mode)
+            who = context.viewer(request)
+            undone = said.undo(session, study, who, mode=mode, finding=finding)
         if undone is None and _is_script(request):
             raise HTTPException(400, NOTHING)
+    except NotSaid:
+        raise HTTPException(400, STALE) from None
     except IntegrityError:
         pass  # undone twice at once
     return _done(request, study_id, wanted)

@@ -114,12 +114,23 @@ def say(
     return _write(session, study, who, row)
 
 
-def undo(session: Session, study: StudyRow, who: Viewer, *, mode: str) -> FeedbackRow | None:
-    """Take the reader's last word on this generation back; None when there is none to take."""
-    words = sorted(_last(session, study, who).values(), key=lambda one: one.id)
-    if not words:
+def undo(
+    session: Session, study: StudyRow, who: Viewer, *, mode: str, finding: str = ""
+) -> FeedbackRow | None:
+    """Take the reader's last word on this generation back; None when there is none to take.
+
+    With ``finding``, a detection's number, only the word on that one.
+
+    Raises:
+        NotSaid: there is no such finding.
+    """
+    words = list(_last(session, study, who).values())
+    if finding:
+        subject = str(_detection(session, study, finding).id)
+        words = [one for one in words if one.subject == subject]
+    former = max(words, key=lambda one: one.id, default=None)
+    if former is None:
         return None
-    former = words[-1]
     row = _row(session, study, who, former)
     row.subject, row.verdict, row.mode = former.subject, Verdict.WITHDRAWN, mode
     row.detection_id, row.detector = former.detection_id, former.detector

@@ -70,7 +70,6 @@ def page(request: Request, study_id: StudyId, wanted: WantedList) -> Response:
         entry = context.access_entry(request, "viewer.opened", detail.study.study_instance_uid)
         noted = context.note(request, entry, claims.opening(request, detail.study))
         clock = here.clock(now(session))
-        before, behind = wanted.first().worklist(clock).neighbours(session, detail.study)
         panel = said.panel(session, detail, context.viewer(request))
         claim = claims.of_study(session, request, detail.study)
     current = [one for one in detail.reports if one.generation == detail.study.generation]
@@ -86,8 +85,6 @@ def page(request: Request, study_id: StudyId, wanted: WantedList) -> Response:
         "may_say": may_say,
         "claim": claim,
         "ohif": may_ohif and (here.settings.state / "ohif" / "index.html").is_file(),
-        "before": before,
-        "behind": behind,
         "wanted": wanted.first(),
         "clock": clock,
     }
@@ -95,16 +92,16 @@ def page(request: Request, study_id: StudyId, wanted: WantedList) -> Response:
 
 
 @router.get(NEXT)
-def following(request: Request, study_id: StudyId) -> Response:
-    """Lead to the highest unread study that nobody else reads; to the list behind the last.
+def following(request: Request, study_id: StudyId, wanted: WantedList) -> Response:
+    """Lead to the highest unread study within the filters that nobody else reads, or to the list.
 
     Who sees this study in an emergency is led to its page.
     """
-    here, unread = context.of(request), Asked(Listing.UNREAD)
+    here, unread = context.of(request), Asked(Listing.UNREAD, narrow=wanted.narrow)
     if not access.may(context.viewer(request).roles, "GET", NEXT):
         return RedirectResponse(f"/studies/{study_id}", 303)  # an emergency opens this one alone
     with here.database.reading() as session:
-        free = claims.free(session, here, context.viewer(request))
+        free = claims.free(session, here, context.viewer(request), unread)
     place = next((f"/studies/{one}/view" for one in free if one != study_id), "/studies")
     return RedirectResponse(f"{place}{unread.query}", 303)
 

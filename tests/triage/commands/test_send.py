@@ -79,8 +79,9 @@ def test_json_tells_every_files_fate(folder: Path, capsys: pytest.CaptureFixture
 def test_one_association_carries_all_kinds(folder: Path) -> None:
     classes = (CTImageStorage, MRImageStorage)
     with scripted(script := Scripted(), storage=classes) as to:
-        fates = [one.fate for one in send_files(list(walk([folder])), to)]
-    assert fates.count(Fate.STORED) == 4
+        sent = send_files(list(walk([folder])), to)
+    assert [one.detail for one in sent if one.fate is Fate.LATER] == []
+    assert [one.fate for one in sent].count(Fate.STORED) == 4
     assert len(script.requested) == 1
     assert f"{MRImageStorage} {ExplicitVRLittleEndian}" in script.requested[0]
 

@@ -132,6 +132,22 @@ def test_the_next_study_is_the_highest_unread_that_nobody_else_has(
     assert client.get("/studies/next").headers["location"] == "/studies?list=unread"
 
 
+def test_the_next_study_is_of_those_that_the_list_was_narrowed_to(
+    client: Client, rows: Database
+) -> None:
+    study(rows, priority=2)
+    with rows.begin() as session:
+        scan = add_study(session, modality="CT", institution_name="Clinic").id
+    asked = "?list=mine&sort=rank&modality=CT&site=Clinic"
+    kept = "?list=unread&modality=CT&site=Clinic"
+    where = client.get(f"/studies/next{asked}").headers["location"]
+    assert where == f"/studies/{scan}{kept}"
+    client.get(where)
+    assert client.get(f"/studies/next{asked}").headers["location"] == f"/studies{kept}"
+    place = client.get(f"/studies/{scan}/view/next{asked}").headers["location"]
+    assert place == f"/studies{kept}"
+
+
 def test_opening_makes_it_read_and_a_new_outcome_makes_it_unread_again(
     client: Client, other: Client, rows: Database
 ) -> None:

@@ -59,6 +59,8 @@ def test_shift_and_enter_open_it_from_the_list_the_study_and_the_viewer(
         page = window.open(path)
         if path == "/studies":
             page.keyboard.press("j")
+        elif path == f"/studies/{study}":
+            page.get_by_role("heading", name="Detectors").click()
         other = opened(page)
         assert other.title() == "PACS", path
         assert other.url.startswith(f"{pacs}?studyUID={uid}&"), path

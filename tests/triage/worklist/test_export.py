@@ -33,8 +33,17 @@ def test_every_study_of_the_list_is_a_line_and_the_export_is_audited(
     [entry] = audited(rows, "worklist.exported")
     assert (entry.event_id, entry.outcome) == ("110106", 0)
     assert json.loads(entry.detail) == {
-        "count": 3, "format": "csv", "list": "failed", "sort": "priority"
+        "count": 3, "format": "csv", "list": "failed", "sort": "priority", "filters": {},
     }  # fmt: skip
+
+
+def test_the_audit_tells_what_the_export_was_narrowed_to(client: Client, rows: Database) -> None:
+    with rows.begin() as session:
+        add_study(session, modality="CT", institution_name="Clinic")
+        add_study(session, modality="CT")
+    assert len(exported(client, "?modality=CT&site=Clinic")) == 1
+    [entry] = audited(rows, "worklist.exported")
+    assert json.loads(entry.detail)["filters"] == {"modality": "CT", "site": "Clinic"}
 
 
 def test_an_empty_list_still_says_what_it_is_not_for(client: Client) -> None:

@@ -98,6 +98,33 @@ def test_undo_takes_back_the_last_word_and_then_the_one_on_another_subject(
     assert pressed(client, study) == ["agree"]
 
 
+def test_undo_with_a_finding_takes_back_the_word_on_that_one_alone(
+    client: Client, rows: Database, study: int
+) -> None:
+    one, place = finding(client, study), f"/studies/{study}/feedback/undo"
+    press(client, study, "agree", finding=one)
+    press(client, study, "missed")
+    form = {"csrf_token": client.csrf(), "finding": one}
+    assert client.post(place, form).status_code == 303
+    assert pressed(client, study) == ["missed"]
+    assert words(rows)[-1].detection_id == int(one)
+    assert client.post(place, form).status_code == 303, "again: nothing is left, and it stays so"
+    assert by_script(client, place, finding=one) == 400
+    assert [row.verdict for row in words(rows)] == ["agree", "missed", "withdrawn"]
+    assert undo(client, study) == 303
+    assert pressed(client, study) == []
+
+
+@pytest.mark.parametrize("finding", ["404", "one", "9" * 32, "9" * 33])
+def test_undo_refuses_what_is_no_finding_of_the_study(
+    client: Client, rows: Database, study: int, finding: str
+) -> None:
+    press(client, study, "missed")
+    form = {"csrf_token": client.csrf(), "finding": finding}
+    assert client.post(f"/studies/{study}/feedback/undo", form).status_code in {400, 422}
+    assert [row.verdict for row in words(rows)] == ["missed"]
+
+
 @pytest.mark.parametrize(
     "given",
     [

@@ -9,6 +9,7 @@ from sqlalchemy import select
 from db.engine import now
 from db.feedback import FeedbackRow
 from db.priors import PriorRow
+from db.tables import StudyRow
 from tests.triage.worklist.browser import House, Window, picture, violations
 from tests.triage.worklist.builders import RESTS, add_result, add_study, add_warning
 from triage.worklist.context import DISCLAIMER
@@ -120,6 +121,64 @@ def test_what_is_new_is_announced_and_moves_no_row_under_a_hand(
     assert focused(page) in {here, None}
     expect(page.locator("#freshness")).to_have_text("Live")
     assert window.complaints == []
+
+
+def test_a_key_lets_in_what_is_new_and_leaves_the_reader_at_their_row(
+    house: House, window: Window
+) -> None:
+    fill(house)
+    page = window.open("/studies")
+    page.keyboard.press("j")
+    page.keyboard.press("j")
+    before, here = names(page), focused(page)
+    page.keyboard.press("s")
+    new_study(house, "NEW^ONE")
+    expect(page.locator("#show-new")).to_have_text("1 new \u2013 show")
+    page.keyboard.press("s")
+    expect(page.locator("#rows tr")).to_have_count(len(before) + 1)
+    assert focused(page) == here
+    new_study(house, "NEW^TWO")
+    expect(page.locator("#show-new")).to_have_text("1 new \u2013 show")
+    page.keyboard.press("Escape")  # leaves the rows, so what waits is let in
+    expect(page.locator("#rows tr")).to_have_count(len(before) + 2)
+    assert focused(page) is None
+    assert window.complaints == []
+
+
+def test_a_row_that_another_page_gave_up_is_not_new(house: House, window: Window) -> None:
+    with house.database.begin() as session:
+        studies = [add_study(session, minutes=100 - n).id for n in range(60)]
+    page = window.open("/studies?list=unread")
+    assert page.locator("#rows tr").count() == 50
+    page.keyboard.press("j")
+    page.keyboard.press("j")
+    with house.database.begin() as session:
+        session.get_one(StudyRow, studies[9]).opened_at = now(session)  # a colleague reads it
+    expect(page.locator("#show-new")).to_have_text("The order has changed \u2013 show")
+    assert page.locator("#spoken").text_content() == ""
+    gone = page.locator(f"#study-{studies[9]} a.open")
+    gone.focus()
+    page.keyboard.press("a")
+    expect(page.locator("#spoken")).to_contain_text("It has left this list: open it.")
+    assert words(house) == []
+    new_study(house, "NEW^ONE")
+    expect(page.locator("#show-new")).to_have_text("1 new \u2013 show")
+    assert window.complaints == []
+
+
+def test_a_choice_by_keys_is_asked_for_by_enter_and_not_on_the_way(
+    house: House, window: Window
+) -> None:
+    fill(house)
+    page = window.open("/studies")
+    page.locator("#filters select[name=modality]").focus()
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("ArrowDown")
+    assert page.locator("#filters select[name=modality]").input_value() == "DX"
+    page.wait_for_timeout(300)
+    assert page.url == f"{house.url}/studies"
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/studies?modality=DX")
 
 
 def new_study(house: House, name: str) -> None:
@@ -334,7 +393,9 @@ def test_escape_in_a_choice_leaves_the_choice_and_then_the_page(
 def test_a_filter_is_in_the_url_and_what_is_typed_is_not(house: House, window: Window) -> None:
     fill(house)
     page = window.open("/studies")
-    page.locator("#filters select[name=modality]").select_option("CT")
+    modality = page.locator("#filters select[name=modality]")
+    modality.dispatch_event("pointerdown")  # by pointer a choice is asked for at once
+    modality.select_option("CT")
     page.wait_for_url("**/studies?modality=CT")
     window.ready()
     assert page.locator("#rows tr").count() == 6
@@ -343,6 +404,7 @@ def test_a_filter_is_in_the_url_and_what_is_typed_is_not(house: House, window: W
     window.ready()
     for site, found in (("H\u00f4pital 1 & Co", 0), ("H\u00f4pital 0 & Co", 6)):
         page.locator("#filters select[name=site]").select_option(site)
+        page.locator("#filters select[name=site]").press("Enter")
         page.wait_for_url("**/studies?list=unread&modality=CT&site=*")
         window.ready()
         assert page.locator("#rows a.open").count() == found

@@ -1,12 +1,16 @@
 """The list and a study on paper: black on white from either theme, as wide as the sheet."""
 
+import io
+
 import pytest
 from playwright.sync_api import Page, ViewportSize
+from pypdf import PdfReader
 
 from db.engine import now
 from tests.triage.worklist.browser import House, picture
 from tests.triage.worklist.builders import add_report, add_result, add_study
 from tests.triage.worklist.test_list_page import fill
+from triage.worklist.context import DISCLAIMER
 
 pytestmark = pytest.mark.slow
 A4 = ViewportSize(width=718, height=1045)
@@ -56,6 +60,19 @@ def test_a_study_fits_a_sheet_and_no_word_is_pale(house: House, theme: str) -> N
     picture(page, f"print-study-{theme}", whole=True)
     assert page.evaluate("document.documentElement.scrollWidth") <= A4["width"]
     assert page.evaluate(COLOURED) == []
+
+
+def test_every_printed_sheet_of_a_list_or_a_study_says_the_intended_use(house: House) -> None:
+    with house.database.begin() as session:
+        for _ in range(40):
+            study = add_study(session, sentence="A sentence. " * 30)
+    for path, least in (("/studies", 3), (f"/studies/{study.id}", 1)):
+        page = sheet(house, "dark", path)
+        printed = PdfReader(io.BytesIO(page.pdf(prefer_css_page_size=True)))
+        texts = [" ".join(one.extract_text().split()) for one in printed.pages]
+        assert len(texts) >= least
+        assert all(DISCLAIMER in one for one in texts)
+        assert f"Page 1 of {len(texts)}" in texts[0]
 
 
 def sheet(house: House, theme: str, path: str) -> Page:

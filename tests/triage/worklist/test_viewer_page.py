@@ -1,18 +1,21 @@
 """The viewer in a real browser: true pixels, keys alone, priors, and no harm by names."""
 
 from base64 import b64decode
+from datetime import timedelta
 from typing import Any
 
 import numpy as np
 import pytest
-from playwright.sync_api import Page
+from playwright.sync_api import Page, ViewportSize
 from sqlalchemy import select
 
+from db.engine import now
 from db.feedback import FeedbackRow
 from db.tables import InstanceRow, StudyRow
 from tests.triage.files import image
 from tests.triage.worklist import imaged
-from tests.triage.worklist.browser import House, Window, picture, violations
+from tests.triage.worklist.browser import House, Scheme, Window, picture, violations
+from tests.triage.worklist.builders import add_warning
 from tests.triage.worklist.conftest import audited
 from tests.triage.worklist.hostile import HOSTILE
 
@@ -25,6 +28,51 @@ DATA = f"""(() => {{
 }})()"""
 PLACED = """number => document.querySelector('[data-say=place]').textContent.startsWith(
     `Image ${number} of`)"""
+FETCHED = """count => new Set(
+    performance.getEntriesByType('resource')
+        .filter((one) => one.responseStatus === 200)
+        .map((one) => new URL(one.name))
+        .filter((one) => one.pathname.includes('/frames/') && !one.searchParams.has('width'))
+        .map((one) => one.pathname)
+).size >= count"""
+PACE = """frames => new Promise((done) => {
+    const seen = [];
+    document.querySelector('.pane').addEventListener('drawn', function hear() {
+        seen.push(performance.now());
+        if (seen.length <= frames) return;
+        this.removeEventListener('drawn', hear);
+        done((seen.at(-1) - seen[0]) / frames);
+    });
+})"""
+RUNS = """async () => {
+    const { Cine } = await import('/static/viewer/cine.js');
+    let [clock, turn, went] = [0, null, 0];
+    performance.now = () => clock;
+    window.requestAnimationFrame = (then) => { turn = then; };
+    const pane = { index: 0, go() { went += 1; } };
+    const cine = new Cine();
+    const watch = async (ms) => {
+        went = 0;
+        for (const end = clock + ms; clock < end;) await turn(clock += 10);
+        return went;
+    };
+    const run = async (stack, faster = 1) => {
+        pane.stack = stack;
+        cine.toggle(pane);
+        cine.pace(stack, faster);
+        const found = await watch(1200);
+        cine.stop();
+        return found;
+    };
+    const [quick, slow] = [25, 200].map((frame_ms) => ({ frame_ms, frames: [{}, {}] }));
+    const found = [];
+    for (const [stack, faster] of [[quick], [slow], [slow, 2], [quick], [slow]]) {
+        found.push(await run(stack, faster));
+    }
+    cine.toggle(pane);
+    clock += 10_000;
+    return [...found, await watch(50)];
+}"""
 DRAWN = "() => document.querySelector('.pane').dataset.shown !== undefined"
 
 
@@ -46,12 +94,12 @@ def at(page: Page, number: int) -> None:
     page.wait_for_function(PLACED, arg=number)
 
 
-def beside(page: Page, number: int) -> None:
+def beside(page: Page, number: int, count: int = 4) -> None:
     """Wait until the prior's viewport is at that image."""
     page.wait_for_function(
-        "number => document.querySelectorAll('[data-say=place]')[1]"
-        ".textContent.startsWith(`Image ${number} of 4`)",
-        arg=number,
+        "([number, count]) => document.querySelectorAll('[data-say=place]')[1]"
+        ".textContent.startsWith(`Image ${number} of ${count}`)",
+        arg=[number, count],
     )
 
 
@@ -172,6 +220,53 @@ def test_a_reader_reads_by_keys_alone(house: House, window: Window) -> None:
         press(page, "n")
     window.ready()
     assert page.url.startswith(f"{house.url}/studies/{behind}/view")
+    calm(window)
+
+
+def test_beside_a_prior_both_viewports_have_what_comes_next(house: House, window: Window) -> None:
+    slices = 18  # the first and the last, and the eight beside each
+    older = imaged.receive(house.settings, house.database, imaged.ct(slices))
+    study = imaged.receive(house.settings, house.database, imaged.ct(slices))
+    imaged.prior_of(house.database, study, older)
+    asked: list[str] = []
+    window.page.on("request", lambda one: asked.append(one.url) if "/frames/" in one.url else None)
+    page = opened(window, study)
+    press(page, "p")
+    beside(page, 1, slices)
+    page.wait_for_function(FETCHED, arg=slices)
+    press(page, "End")
+    beside(page, slices, slices)
+    page.wait_for_function(FETCHED, arg=2 * slices)
+    before = len(asked)
+    press(page, "ArrowUp")
+    at(page, slices - 1)
+    beside(page, slices - 1, slices)
+    assert len(asked) == before, "the next slice was there on both sides"
+    calm(window)
+
+
+def test_what_one_viewport_wants_ahead_stops_only_with_it(house: House, window: Window) -> None:
+    page = opened(window, imaged.receive(house.settings, house.database, imaged.ct(1)))
+    found = page.evaluate(
+        """async () => {
+            const { Frames } = await import('/static/viewer/frames.js');
+            const asked = [];
+            const stopped = [];
+            window.fetch = (url, { signal }) => new Promise(() => {
+                asked.push(url[0]);
+                signal.addEventListener('abort', () => stopped.push(url[0]));
+            });
+            const frames = new Frames();
+            const of = (...names) => names.map((url) => ({ url }));
+            frames.prefetch('study', of('a', 'b', 'c', 'd', 'e', 'f'));
+            frames.prefetch('prior', of('b', 'x'));
+            frames.prefetch('study', of('d', 'e', 'f'));
+            const told = [asked.join(''), stopped.join('')];
+            frames.prefetch('prior', []);
+            return [...told, asked.join(''), stopped.join('')];
+        }"""
+    )
+    assert found == ["abcdex", "ac", "abcdexf", "acbx"]
     calm(window)
 
 
@@ -360,6 +455,97 @@ def test_a_colour_cine_runs_and_stops(house: House, window: Window) -> None:
             return [...canvas.getContext('2d').getImageData(...at).data].join() === '50,20,200,255';
         }}"""
     )
+    calm(window)
+
+
+def test_each_series_runs_at_its_own_pace(house: House, window: Window) -> None:
+    quick, slow = (imaged.colour(6) for _ in range(2))
+    slow.StudyInstanceUID, slow.FrameTime = quick.StudyInstanceUID, "900"
+    quick.SeriesNumber, slow.SeriesNumber = 1, 2
+    page = opened(window, imaged.receive(house.settings, house.database, [quick, slow]))
+    for key, frames, least, most in (("PageUp", 6, 0, 450), ("PageDown", 2, 600, 9000)):
+        press(page, key, "c")
+        assert least < page.evaluate(PACE, frames) < most
+    press(page, "PageUp", "c")
+    assert page.evaluate(PACE, 6) < 450
+    press(page, "c")
+    calm(window)
+
+
+def test_the_mean_pace_is_right_and_nothing_races_after_a_pause(
+    house: House, window: Window
+) -> None:
+    page = opened(window, imaged.receive(house.settings, house.database, imaged.ct(1)))
+    assert page.evaluate(RUNS) == [48, 6, 12, 48, 12, 1]
+    calm(window)
+
+
+def test_undo_takes_back_the_word_on_the_finding_whose_buttons_these_are(
+    house: House, window: Window
+) -> None:
+    study = imaged.receive(house.settings, house.database, imaged.ct(1))
+    imaged.judged(house.database, study)
+    page = opened(window, study)
+    undo = page.locator("[data-undo-button]")
+    missed = "fetch(place, { method: 'POST', body: new URLSearchParams({ verdict, csrf_token }) })"
+    page.evaluate(
+        f"""async place => {{
+            const [verdict, csrf_token] = ['missed', document.body.dataset.csrf];
+            await {missed};
+        }}""",
+        f"/studies/{study}/feedback",
+    )
+    page = opened(window, study)
+    assert undo.is_hidden(), "nothing was said of the finding"
+    press(page, "a")
+    undo.click()
+    undo.wait_for(state="hidden")
+    assert page.locator("button[value=agree]").get_attribute("aria-pressed") == "false"
+    with house.database.reading() as session:
+        words = [(one.verdict, one.subject) for one in session.scalars(select(FeedbackRow))]
+    assert [verdict for verdict, _ in words] == ["missed", "agree", "withdrawn"]
+    assert words[2][1] == words[1][1]
+    calm(window)
+
+
+def test_a_reason_that_keys_pass_on_the_way_is_not_written(house: House, window: Window) -> None:
+    study = imaged.receive(house.settings, house.database, imaged.ct(1))
+    imaged.judged(house.database, study)
+    page = opened(window, study)
+    press(page, "d")
+    page.locator("button[value=disagree][aria-pressed=true]").wait_for()
+    reason = page.locator("#viewer-words select")
+    reason.focus()
+    for _ in range(3):
+        page.keyboard.press("ArrowDown")
+    chosen = reason.input_value()
+    assert chosen
+    with page.expect_response("**/feedback"):
+        page.keyboard.press("Escape")
+    with house.database.reading() as session:
+        found = session.scalars(select(FeedbackRow).order_by(FeedbackRow.id)).all()
+        assert [one.reason_code for one in found] == [None, chosen]
+    calm(window)
+
+
+@pytest.mark.parametrize("scheme", ["dark", "light"])
+def test_the_header_says_what_the_list_warns_of(house: House, scheme: Scheme) -> None:
+    study = imaged.receive(house.settings, house.database, imaged.ct(3))
+    with house.database.begin() as session:
+        row = session.get_one(StudyRow, study)
+        row.received_at = now(session) - timedelta(hours=5)
+        add_warning(session, row, generation=row.generation)
+    window = house.window(scheme=scheme, size=ViewportSize(width=1280, height=900))
+    page = opened(window, study)
+    flags = page.locator(".whose .flag").all_inner_texts()
+    assert "promoted: waited > 4 h" in flags
+    assert page.locator(".whose .flag.is-warning").count() == 1
+    assert violations(page) == []
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    canvas = page.locator(".pane canvas").first.bounding_box()
+    assert canvas is not None
+    assert canvas["height"] > 400, "the picture keeps its room"
+    picture(page, f"viewer-flags-{scheme}")
     calm(window)
 
 

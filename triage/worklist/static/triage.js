@@ -96,8 +96,9 @@ const isStudy = body.dataset.page === "study";
 // The study that is open, or the row that has the focus, where the PACS shows it.
 function atPacs(event) {
   const row = event.target.matches("#rows a.open") ? event.target : null;
-  if (!event.shiftKey || !body.dataset.pacs || !(row || (isStudy && event.target === body))) return false;
-  open(`${row ? new URL(row.href).pathname : location.pathname}/pacs`, "_blank", "noopener");
+  const isOpen = isStudy && !event.target.matches(`${FIELDS}, a, button, summary`);
+  if (!event.shiftKey || !body.dataset.pacs || !(row || isOpen)) return false;
+  if (!event.repeat) open(`${row ? new URL(row.href).pathname : location.pathname}/pacs`, "_blank", "noopener");
   return true;
 }
 
@@ -108,18 +109,19 @@ export const DEEDS = {
   j: () => (isStudy ? go(body.dataset.behind) : step(1)),
   k: () => (isStudy ? go(body.dataset.before) : step(-1)),
   o: () => go(images()),
-  n: () => able("next") && go("/studies/next"),
+  n: () => able("next") && go(`/studies/next${location.search}`),
   c: () => document.querySelector("button.claims")?.click(),
   ...Object.fromEntries(WORDS.map((key) => [key, () => press(key)])),
   "/": () => byId("search")?.focus(),
   "?": () => dialog?.open(),
 };
 const FIELDS = "input, textarea, select";
+const LEFT = `${FIELDS}, body[data-page=list] #rows a.open`; // by Escape, before the page is
 const OTHERS = {
   ArrowDown: () => document.activeElement?.closest("#rows") && document.activeElement?.matches("a.open") && (step(1), true),
   ArrowUp: () => document.activeElement?.closest("#rows") && document.activeElement?.matches("a.open") && (step(-1), true),
   Enter: atPacs,
-  Escape: () => document.activeElement?.matches(FIELDS) ? document.activeElement.blur() : go(body.dataset.back),
+  Escape: () => document.activeElement?.matches(LEFT) ? document.activeElement.blur() : go(body.dataset.back),
 };
 
 document.addEventListener("keydown", (event) => {

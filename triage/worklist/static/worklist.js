@@ -159,6 +159,10 @@ function patch(fragment) {
     if (count) write(count, tab.querySelector(".count").textContent);
   }
   list().dataset.now = fragment.querySelector("#list").dataset.now;
+  for (const old of rows().querySelectorAll("tr[id]")) {
+    if (fragment.querySelector(`#${old.id}`)) delete old.dataset.gone;
+    else old.dataset.gone = "yes"; // from this list; how it stands now is not known here
+  }
   for (const row of fragment.querySelectorAll("tr[id]")) {
     const old = byId(row.id);
     if (!old) continue;
@@ -190,7 +194,7 @@ document.addEventListener("htmx:before:swap", (event) => {
   rove(fragment);
   const [before, after] = [ids(rows()), ids(fresh)];
   const moved = after.filter((id, n) => before[n] !== id);
-  const added = after.filter((id) => !before.includes(id)).length;
+  const added = arrived(before, after);
   if (added > news) speak(`${added} new ${added === 1 ? "study" : "studies"}`);
   const same = !moved.length && before.length === after.length;
   if (same || !isHeld()) {
@@ -204,6 +208,13 @@ document.addEventListener("htmx:before:swap", (event) => {
   tick();
 });
 
+// How many rows came in. What the next page gave up, behind all that stood here, is not new.
+function arrived(before, after) {
+  const isFull = document.querySelector(".pages a[rel=next]") !== null;
+  const last = isFull ? after.findLastIndex((id) => before.includes(id)) : after.length - 1;
+  return after.filter((id, n) => n <= last && !before.includes(id)).length;
+}
+
 function done() {
   clearTimeout(busy);
   list()?.removeAttribute("aria-busy");
@@ -213,7 +224,7 @@ document.addEventListener("htmx:before:request", () => {
   clearTimeout(busy);
   busy = setTimeout(() => list()?.setAttribute("aria-busy", "true"), BUSY_MS);
 });
-document.addEventListener("htmx:after:swap", () => { done(); setClock(); nameKeys(); tick(); });
+document.addEventListener("htmx:after:swap", () => { done(); setClock(); nameKeys(); tick(); back(); });
 document.addEventListener("htmx:response:error", (event) => {
   if (event.detail.ctx.response.status === 401) location.assign("/login");
   else fail("The list could not be read. What you see may be out of date; it is asked for again by itself.");
@@ -222,10 +233,25 @@ document.addEventListener("htmx:error", () => {
   fail("The server does not answer. What you see may be out of date; it is asked again by itself.");
 });
 
-byId("show-new")?.addEventListener("click", () => {
+// By keys the reader stays at the row they were at, or begins at the first.
+let from = "";
+function show(isByKey) {
+  if (byId("show-new")?.hidden !== false) return;
+  from = isByKey ? rows()?.querySelector('a.open[tabindex="0"]')?.closest("tr").id ?? "" : "";
   letIn = true;
   ask();
-});
+}
+
+function back() {
+  if (!from) return;
+  const row = byId(from) ?? rows()?.querySelector("tr[id]");
+  from = "";
+  row?.querySelector("a.open").focus();
+  row?.scrollIntoView({ block: "nearest" });
+}
+
+DEEDS.s = () => show(true);
+byId("show-new")?.addEventListener("click", (event) => show(event.detail === 0));
 
 // --- claims -------------------------------------------------------------------------------------
 
@@ -283,6 +309,7 @@ byId("takeover")?.addEventListener("keydown", (event) => {
 async function say(row, verdict) {
   if (!row) return;
   const who = row.querySelector("a.open").textContent;
+  if (verdict && row.dataset.gone) return tell(`${who}: nothing was written. It has left this list: open it.`);
   const fields = { verdict, finding: "decisive", seen: list().dataset.now };
   const answer = await (verdict ? send(row, "feedback", fields) : send(row, "feedback/undo"));
   if (answer?.status === 400) tell(`${who}: ${verdict ? "nothing was written. No detector has spoken about it, or it has changed: open it." : "there is no word of yours to take back."}`);
@@ -304,9 +331,18 @@ document.addEventListener("focusin", (event) => {
   for (const one of document.querySelectorAll("#rows a.open")) one.tabIndex = one === event.target ? 0 : -1;
 });
 
+// A choice by pointer is asked for at once; by keys every value on the way would be: Enter asks.
 const filters = byId("filters");
+let pointed = false;
+filters?.addEventListener("pointerdown", () => { pointed = true; });
+filters?.addEventListener("keydown", (event) => {
+  pointed = false;
+  if (event.key !== "Enter" || !event.target.matches("select")) return;
+  event.preventDefault();
+  filters.requestSubmit();
+});
 filters?.addEventListener("change", (event) => {
-  if (event.target.matches("select")) filters.requestSubmit();
+  if (pointed && event.target.matches("select")) filters.requestSubmit();
 });
 // Nothing is asked for what is not chosen: the link stays short.
 filters?.addEventListener("formdata", (event) => {

@@ -97,7 +97,10 @@ export class Deck {
     this.panes[1].element.hidden = !layout;
     this.body.querySelector("[data-panes]").classList.toggle("is-two", Boolean(layout));
     if (layout) await this.#beside();
-    else this.activate(this.panes[0]);
+    else {
+      this.panes[1].rest();
+      this.activate(this.panes[0]);
+    }
     this.tell();
   }
 
@@ -217,8 +220,8 @@ function deeds(deck) {
       deck.cine.toggle(deck.active);
       deck.tell();
     },
-    faster: () => deck.cine.pace(QUICKER),
-    slower: () => deck.cine.pace(1 / QUICKER),
+    faster: () => deck.cine.pace(deck.active.stack, QUICKER),
+    slower: () => deck.cine.pace(deck.active.stack, 1 / QUICKER),
     prior: () => deck.lay(deck.layout ? 0 : 1),
     nextLayout: () => deck.lay(1),
     previousLayout: () => deck.lay(0),

@@ -9,7 +9,7 @@ export class Frames {
   #kept = new Map(); // key -> picture, the oldest first
   #bytes = 0;
   #running = new Map(); // key -> { stop, promise, wanted }
-  #ahead = [];
+  #ahead = new Map(); // who asks -> { keys, next: what is still to be asked for }
 
   // The picture if it is here already.
   peek(frame, width = 0) {
@@ -42,25 +42,41 @@ export class Frames {
     if (running) running.wanted = false;
   }
 
-  // Ask for these next, in this order; what was asked for ahead before and is not among them stops.
-  prefetch(frames, width = 0) {
+  // Ask for these next, in this order, instead of what the same owner asked for ahead before.
+  // What nobody wants any more stops; what another viewport asked for goes on.
+  prefetch(owner, frames, width = 0) {
     const keys = new Set(frames.map((frame) => keyOf(frame, width)));
+    const next = frames.filter((frame) => !this.#kept.has(keyOf(frame, width))).map((frame) => [frame, width]);
+    this.#ahead.set(owner, { keys, next });
+    const owners = [...this.#ahead.values()];
     for (const [key, one] of this.#running) {
-      if (one.wanted || keys.has(key)) continue;
+      if (one.wanted || owners.some((other) => other.keys.has(key))) continue;
       one.stop.abort();
       this.#running.delete(key);
     }
-    this.#ahead = frames.filter((frame) => !this.#kept.has(keyOf(frame, width))).map((frame) => [frame, width]);
     this.#more();
   }
 
   #more() {
-    while (this.#running.size < ABREAST && this.#ahead.length) {
-      const [frame, width] = this.#ahead.shift();
+    while (this.#running.size < ABREAST) {
+      const found = this.#next();
+      if (!found) return;
+      const [frame, width] = found;
       const key = keyOf(frame, width);
       if (this.#kept.has(key) || this.#running.has(key)) continue;
       this.#start(key, frame, width).promise.catch(() => {});
     }
+  }
+
+  // One of each owner in turn: no viewport waits until another one has all that it may want.
+  #next() {
+    for (const [owner, asked] of this.#ahead) {
+      if (!asked.next.length) continue;
+      this.#ahead.delete(owner);
+      this.#ahead.set(owner, asked); // the others come before it now
+      return asked.next.shift();
+    }
+    return undefined;
   }
 
   #start(key, frame, width) {

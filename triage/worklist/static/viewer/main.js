@@ -95,7 +95,7 @@ function wire(deck) {
     unsure: () => words.say("unsure"),
     claim: () => claim.toggle(),
     pacs: () => body.dataset.pacs && open(base.replace(/view$/, "pacs"), "_blank", "noopener"),
-    nextStudy: () => location.assign(`${base}/next`),
+    nextStudy: () => location.assign(`${base}/next${location.search}`),
   };
   const perform = (action) => (ours[action] ? ours[action]() : deck.do(action));
   document.addEventListener("keydown", (event) => {
@@ -108,7 +108,7 @@ function wire(deck) {
     if (pressing && (event.key === "Enter" || event.key === " ")) return;
     if (event.key === "Enter" && !event.shiftKey && deck.enter()) return event.preventDefault();
     const action = keys.action(event);
-    if (!action) return;
+    if (!action || (event.repeat && action === "pacs")) return;
     event.preventDefault();
     perform(action);
   });

@@ -106,6 +106,11 @@ export class Pane {
     }
   }
 
+  // Out of sight: nothing is wanted ahead of it.
+  rest() {
+    this.frames.prefetch(this, []);
+  }
+
   #ahead(width) {
     const { frames } = this.stack;
     const next = [];
@@ -114,7 +119,7 @@ export class Pane {
         if (frames[at] && !frames[at].reason) next.push(frames[at]);
       }
     }
-    this.frames.prefetch(next, width);
+    this.frames.prefetch(this, next, width);
   }
 
   #show(frame, picture) {
@@ -224,7 +229,7 @@ export class Pane {
     this.canvas.width = Math.max(1, Math.round(box.width * devicePixelRatio));
     this.canvas.height = Math.max(1, Math.round(box.height * devicePixelRatio));
     this.view.resize(this.canvas.width, this.canvas.height);
-    if (this.stack) this.load();
+    if (this.stack && !this.element.hidden) this.load();
     else this.draw();
   }
 

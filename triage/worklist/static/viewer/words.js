@@ -10,10 +10,21 @@ export class Words {
       if (button?.name === "verdict") this.say(button.value);
       else this.undo();
     });
-    form?.querySelector("select").addEventListener("change", () => {
-      const said = form.querySelector("[aria-pressed=true]");
-      if (said) this.say(said.value);
+    const reason = form?.querySelector("select");
+    reason?.addEventListener("pointerdown", () => { this.pointed = true; });
+    reason?.addEventListener("keydown", () => { this.pointed = false; });
+    reason?.addEventListener("change", () => {
+      this.chosen = true;
+      if (this.pointed) this.#because();
     });
+    reason?.addEventListener("blur", () => this.#because());
+  }
+
+  // The reason of a word that stands: not each one that an arrow key passes.
+  #because() {
+    const said = this.form.querySelector("[aria-pressed=true]");
+    if (this.chosen && said) this.say(said.value);
+    this.chosen = false;
   }
 
   async say(verdict) {
@@ -27,10 +38,11 @@ export class Words {
   }
 
   async undo() {
-    const body = new URLSearchParams({ csrf_token: this.form.elements.csrf_token.value });
+    const { csrf_token: token, finding } = this.form.elements; // of this finding alone, not of the study
+    const body = new URLSearchParams({ csrf_token: token.value, finding: finding.value });
     if (!await this.#post(this.form.dataset.undo, body)) return;
     this.#press("");
-    this.speak("Your last word is taken back.");
+    this.speak("Your word on this finding is taken back.");
   }
 
   #press(verdict) {
