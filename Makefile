@@ -2,7 +2,7 @@ BIN ?= .venv/bin
 export PATH := $(abspath $(BIN)):$(PATH)
 # Hundreds of processes import the same files: each would compile all of them anew.
 export PYTHONDONTWRITEBYTECODE :=
-.PHONY: demo check types suite format test path lock look lists sbom semgrep release
+.PHONY: demo check types suite format test path pages lock look lists sbom semgrep release
 
 demo: .venv/ready          ## install, then run the whole road on made-up studies
 	triage demo
@@ -24,6 +24,9 @@ test: .venv/ready          ## everything that starts no server
 
 path: .venv/ready          ## the whole road, with real servers
 	python -m pytest -m path
+
+pages: .venv/ready         ## pictures of every page and state, in build/pages
+	TRIAGE_SCREENSHOTS=build/pages python -m pytest -n 2 --dist loadfile -m slow tests/triage/worklist
 
 format: .venv/ready
 	ruff format .
