@@ -5,7 +5,7 @@ from datetime import timedelta
 from functools import partial
 from typing import Annotated, Final
 
-from fastapi import APIRouter, Depends, Form, HTTPException, Path, Request
+from fastapi import APIRouter, Depends, Form, HTTPException, Request
 from fastapi.responses import JSONResponse, RedirectResponse, Response
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
@@ -17,10 +17,10 @@ from db.tables import StudyRow
 from triage.worklist import access, claiming, context
 from triage.worklist.asked import Asked, asked
 from triage.worklist.claiming import Held, HeldByAnother, NoSuchReason
+from triage.worklist.one_study import StudyId, done, is_script, study_of
 from triage.worklist.sessions import Viewer
 
 router = APIRouter()
-StudyId = Annotated[int, Path(ge=1, le=2**31 - 1)]
 Wanted = Annotated[Asked, Depends(asked)]
 Reason = Annotated[str, Form(max_length=16)]
 CLAIM: Final = "/studies/{study_id}/claim"
@@ -35,20 +35,20 @@ def claim(request: Request, study_id: StudyId, wanted: Wanted, reason: Reason = 
     holds = timedelta(seconds=here.settings.site.reading.claim_s)
     try:
         with here.database.begin() as session:
-            claiming.take(session, _study(session, study_id), who, holds=holds, reason=reason)
+            claiming.take(session, study_of(session, study_id), who, holds=holds, reason=reason)
     except NoSuchReason:
         raise HTTPException(400, "There is no such reason.") from None
     except (HeldByAnother, IntegrityError):  # the latter: two claimed it at once
         return _held(request, study_id, wanted)
-    return _done(request, study_id, wanted)
+    return done(request, study_id, wanted)
 
 
 @router.post("/studies/{study_id}/release")
 def release(request: Request, study_id: StudyId, wanted: Wanted) -> Response:
     """Give one's own claim back."""
     with context.of(request).database.begin() as session:
-        claiming.release(session, _study(session, study_id), context.viewer(request))
-    return _done(request, study_id, wanted)
+        claiming.release(session, study_of(session, study_id), context.viewer(request))
+    return done(request, study_id, wanted)
 
 
 @router.get("/studies/next")
@@ -86,28 +86,14 @@ def opening(request: Request, study: StudyRow) -> Callable[[Session], None] | No
     return None
 
 
-def _study(session: Session, study_id: int) -> StudyRow:
-    study = session.get(StudyRow, study_id)
-    if study is None:
-        raise HTTPException(404, "There is no such study.")
-    return study
-
-
-def _done(request: Request, study_id: int, wanted: Asked) -> Response:
-    """Answer a script with nothing, a form with the study's page."""
-    if "x-csrf-token" in request.headers:
-        return Response(status_code=204)
-    return RedirectResponse(f"/studies/{study_id}{wanted.query}", 303)
-
-
 def _held(request: Request, study_id: int, wanted: Asked) -> Response:
     """Say who reads the study, and ask why it is to be taken from them."""
     here, who = context.of(request), context.viewer(request)
     with here.database.reading() as session:
-        study = _study(session, study_id)
+        study = study_of(session, study_id)
         row = held(session, [study_id], now(session)).get(study_id)
     one = claiming.shown(row, who)
-    if "x-csrf-token" in request.headers:
+    if is_script(request):
         return JSONResponse({"owner": one.owner if one else ""}, 409)
     values = {
         "study": study, "claim": one, "wanted": wanted, "claim_reasons": claiming.REASONS,

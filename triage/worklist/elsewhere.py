@@ -4,7 +4,7 @@ from fastapi import APIRouter, HTTPException, Request
 from fastapi.responses import RedirectResponse, Response
 
 from triage.worklist import claims, context
-from triage.worklist.viewing import StudyId, study_of
+from triage.worklist.one_study import StudyId, study_of
 
 router = APIRouter()
 MISSING = "This site has not said where its PACS shows a study: reading.pacs_viewer in site.yaml."

@@ -20,6 +20,7 @@ from db.engine import now
 from db.tables import StudyRow, UserRow
 from triage.worklist import asking, context
 from triage.worklist.asking import YES, Sure
+from triage.worklist.one_study import study_of
 from triage.worklist.sessions import Viewer
 
 router = APIRouter()
@@ -69,9 +70,7 @@ def open_it(
     here = context.of(request)
     lasts = timedelta(seconds=here.settings.site.web.accounts.emergency_s)
     with here.database.begin() as session:
-        study = session.get(StudyRow, study_id)
-        if study is None:
-            raise HTTPException(404, "There is no such study.")
+        study = study_of(session, study_id)
         who, at = context.viewer(request), now(session)
         row = BreakGlassRow(
             user_id=who.user_id, study_id=study_id, reason=f"{code} {reason}", opened_at=at,

@@ -24,9 +24,9 @@ from triage.dicomweb.catalog import Kept, Place
 from triage.errors import Broken
 from triage.maps import AnomalyMap
 from triage.worklist import context, images
+from triage.worklist.one_study import StudyId, study_of
 from triage.worklist.showing import PIXELS, Asked
 from triage.worklist.stacks import GONE
-from triage.worklist.viewing import StudyId, study_of
 
 router = APIRouter()
 NO_REFERENCES: Final = "The calibration keeps no healthy references."

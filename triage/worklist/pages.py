@@ -2,7 +2,7 @@
 
 from typing import Annotated, Final
 
-from fastapi import APIRouter, Depends, HTTPException, Path, Request
+from fastapi import APIRouter, Depends, HTTPException, Request
 from fastapi.responses import RedirectResponse, Response
 
 from db import queries
@@ -25,11 +25,11 @@ from triage.worklist import (
     view,
 )
 from triage.worklist.asked import Asked, asked
+from triage.worklist.one_study import StudyId, detail_of
 
 router = APIRouter()
 MAX_QUARANTINE: Final = 500
 Wanted = Annotated[Asked, Depends(asked)]
-StudyId = Annotated[int, Path(ge=1, le=2**31 - 1)]
 
 
 @router.get("/")
@@ -46,9 +46,7 @@ def study(request: Request, study_id: StudyId, wanted: Wanted) -> Response:
     """Show one study, audited as an access to it."""
     here = context.of(request)
     with here.database.reading() as session:
-        detail = queries.detail(session, study_id)
-        if detail is None:
-            raise HTTPException(404, "There is no such study.")
+        detail = detail_of(session, study_id)
         entry = context.access_entry(request, "study.seen", detail.study.study_instance_uid)
         noted = context.note(request, entry, claims.opening(request, detail.study))
         clock = here.clock(now(session))

@@ -1,13 +1,13 @@
 """The evidence page: on one sheet, what was said about a study, by what, when, and who saw it."""
 
 import json
-from typing import Annotated, Final
+from typing import Final
 
-from fastapi import APIRouter, HTTPException, Path, Request
+from fastapi import APIRouter, Request
 from fastapi.responses import Response
 from sqlalchemy.orm import Session
 
-from db import feedback, queries
+from db import feedback
 from db.engine import now
 from db.feedback import FeedbackRow, latest
 from db.queries import Detail
@@ -15,9 +15,9 @@ from db.tables import GenerationRow
 from triage.outputs.assessed import REASONS as WHY
 from triage.outputs.assessed import Verdict
 from triage.worklist import access, context, study_trail, view
+from triage.worklist.one_study import StudyId, detail_of
 
 router = APIRouter()
-StudyId = Annotated[int, Path(ge=1, le=2**31 - 1)]
 IDS: Final = 40
 """Audit rows that a sheet names."""
 
@@ -27,9 +27,7 @@ def sheet(request: Request, study_id: StudyId) -> Response:
     """Show one study's evidence as a sheet to print, audited as an access to it."""
     here = context.of(request)
     with here.database.begin() as session:
-        detail = queries.detail(session, study_id)
-        if detail is None:
-            raise HTTPException(404, "There is no such study.")
+        detail = detail_of(session, study_id)
         study = detail.study
         context.audit_access(session, request, "evidence.seen", study.study_instance_uid)
         session.flush()

@@ -12,8 +12,9 @@ from triage.dicomweb.catalog import Place
 from triage.errors import CodedError, TriageError
 from triage.worklist import context
 from triage.worklist.frames import Sent, Wanted
+from triage.worklist.one_study import StudyId, study_of
 from triage.worklist.stacks import GONE
-from triage.worklist.viewing import PriorId, Shown, StudyId, prior_row, same_kind, study_of, viewing
+from triage.worklist.viewing import PriorId, Shown, prior_row, same_kind, viewing
 
 router = APIRouter()
 MAX_WIDTH: Final = 8_192

@@ -11,11 +11,9 @@ from fastapi import APIRouter, Depends, HTTPException, Path, Request
 from fastapi.responses import JSONResponse, RedirectResponse, Response
 from sqlalchemy.orm import Session
 
-from db import queries
 from db.engine import now
 from db.listing import Listing
 from db.priors import PriorRow
-from db.tables import StudyRow
 from triage.dicomweb import catalog
 from triage.dicomweb.catalog import Kept, Place
 from triage.errors import REASONS
@@ -26,6 +24,7 @@ from triage.worklist import access, claims, context, feedback, said, view, words
 from triage.worklist.asked import Asked, asked
 from triage.worklist.frames import Frames
 from triage.worklist.noticed import Noticed
+from triage.worklist.one_study import StudyId, detail_of, study_of
 from triage.worklist.stacks import Stacks
 
 router = APIRouter()
@@ -33,7 +32,6 @@ NEXT: Final = "/studies/{study_id}/view/next"
 NOTED_S: Final = 60.0
 SHOWN: Final = frozenset(("here", "complete", "partial"))
 """States of a prior whose files are ours to show."""
-StudyId = Annotated[int, Path(ge=1, le=2**31 - 1)]
 PriorId = Annotated[int, Path(ge=1, le=2**31 - 1)]
 WantedList = Annotated[Asked, Depends(asked)]
 
@@ -64,9 +62,7 @@ def page(request: Request, study_id: StudyId, wanted: WantedList) -> Response:
     """Show the viewer's page, audited as an access to the study."""
     here = context.of(request)
     with here.database.reading() as session:
-        detail = queries.detail(session, study_id)
-        if detail is None:
-            raise HTTPException(404, "There is no such study.")
+        detail = detail_of(session, study_id)
         entry = context.access_entry(request, "viewer.opened", detail.study.study_instance_uid)
         noted = context.note(request, entry, claims.opening(request, detail.study))
         clock = here.clock(now(session))
@@ -126,14 +122,6 @@ def prior_series(request: Request, study_id: StudyId, prior_id: PriorId) -> Resp
         row = prior_row(session, study_id, prior_id)
         shown = Shown(row.study_instance_uid, is_prior=True)
         return JSONResponse(_stacks(session, request, shown))
-
-
-def study_of(session: Session, study_id: int) -> StudyRow:
-    """Give a study, or raise 404."""
-    study = session.get(StudyRow, study_id)
-    if study is None:
-        raise HTTPException(404, "There is no such study.")
-    return study
 
 
 def prior_row(session: Session, study_id: int, prior_id: int) -> PriorRow:
