@@ -39,6 +39,8 @@ DUPLICATE_INSTANCE: Final = 0x0111
 PROCESSING_FAILURE: Final = 0x0110
 RESOURCE_LIMITATION: Final = 0x0213
 SUCCESS: Final = 0x0000
+CALLER_UNKNOWN: Final = (1, 1, 3)
+"""Result, source and reason of A-ASSOCIATE-RJ (PS3.8 9.3.4): calling AE title not recognised."""
 
 _config.STORE_SEND_CHUNKED_DATASET = True  # a file's own bytes leave, neither decoded nor held
 _config.LOG_HANDLER_LEVEL = "none"  # its handlers cost time and quote identifiers
@@ -307,7 +309,13 @@ def _not_established(association: Association, to: Peer) -> Exception:
     answer = association.acceptor.primitive
     if association.is_rejected and answer is not None:
         codes = (answer.result, answer.result_source, answer.diagnostic)
-        msg = f"{to.name} rejected the association (result {codes[0]}, {codes[1]}/{codes[2]})"
+        msg = (
+            f"{to.name} rejected the association: {answer.reason_str} (result {codes[0]}, "
+            f"source {codes[1]}, reason {codes[2]})"
+        )
+        if codes == CALLER_UNKNOWN:
+            ours = to.calling_ae_title
+            msg += f"; make {ours} known there (to Triage: triage node add {ours} --from ADDRESS)"
         return TryAgain(msg)
     refused = association.rejected_contexts
     if refused and not association.accepted_contexts:

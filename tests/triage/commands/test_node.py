@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.builders import dx
 from tests.certificates import Keys, made
 from tests.servers import dcmqrscp, free_port, storescp
 from tests.triage.commands.cli import triage, write_site
@@ -18,6 +19,7 @@ from triage import settings as configuration
 from triage.commands import common, doctor, node_file
 from triage.commands.common import FAILED, OK, SETUP, USAGE
 from triage.commands.node_test import remedy
+from triage.commands.send import Fate, parse, send_files
 from triage.errors import ConfigError, TriageError
 from triage.ingest import take_journal
 from triage.receive.listener import Listener
@@ -166,6 +168,18 @@ class TestLettingIn:
         assert raw.rejection(listener.port, CONTEXTS, calling=b"CT1") is None
         (state / "nodes.yaml").unlink()
         assert raw.rejection(listener.port, CONTEXTS, calling=b"CT1") == (1, 1, 3)
+
+    def test_a_sender_that_is_not_let_in_is_told_why_and_what_to_do(
+        self, start: Start, tmp_path: Path
+    ) -> None:
+        listener = start(peers=())
+        dx().save_as(tmp_path / "one.dcm", enforce_file_format=True)
+        [sent] = send_files(
+            [tmp_path / "one.dcm"], parse(f"TRIAGE@127.0.0.1:{listener.port}", "CT1")
+        )
+        assert sent.fate is Fate.LATER
+        assert "Calling AE title not recognised (result 1, source 1, reason 3)" in sent.detail
+        assert "triage node add CT1 --from ADDRESS" in sent.detail
 
     def test_a_refusal_becomes_an_audit_row_and_a_command_until_it_is_mended(
         self, tmp_path: Path
