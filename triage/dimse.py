@@ -20,6 +20,7 @@ from pydicom.filereader import read_file_meta_info
 from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom import AE, _config, build_context, evt
 from pynetdicom.association import Association
+from pynetdicom.pdu import A_ASSOCIATE_RJ
 from pynetdicom.pdu_primitives import SCP_SCU_RoleSelectionNegotiation
 from pynetdicom.presentation import PresentationContext
 
@@ -146,6 +147,7 @@ def associate(
         Broken: the peer accepts none of the SOP classes (code "refused").
     """
     trust = _trust(to)
+    rejections: list[A_ASSOCIATE_RJ] = []
     ae = AE(ae_title=to.calling_ae_title)
     ae.implementation_class_uid = IMPLEMENTATION_CLASS_UID
     ae.implementation_version_name = IMPLEMENTATION_VERSION_NAME
@@ -159,14 +161,19 @@ def associate(
         ae_title=to.ae_title,
         max_pdu=MAX_PDU_BYTES,
         ext_neg=list(roles),
-        evt_handlers=[(evt.EVT_CONN_OPEN, hurry), (evt.EVT_DATA_RECV, hurry), *handlers],
+        evt_handlers=[
+            (evt.EVT_CONN_OPEN, hurry),
+            (evt.EVT_DATA_RECV, hurry),
+            (evt.EVT_PDU_RECV, _keep_rejection, [rejections]),
+            *handlers,
+        ],
         tls_args=(trust, to.tls.server_name or to.host) if trust and to.tls else None,
     )
     if not association.is_established:
         if trust and trust.failure:
             msg = f"{to.name}: no TLS with {to.host}:{to.port}: {trust.failure}"
             raise TryAgain(msg)
-        raise _not_established(association, to)
+        raise _not_established(association, to, rejections)
     try:
         yield association
     except AssociationLost:
@@ -305,10 +312,21 @@ def _trust(to: Peer) -> Trust | None:
         raise TryAgain(msg) from None
 
 
-def _not_established(association: Association, to: Peer) -> Exception:
-    answer = association.acceptor.primitive
-    if association.is_rejected and answer is not None:
-        codes = (answer.result, answer.result_source, answer.diagnostic)
+def _keep_rejection(event: evt.Event, rejections: list[A_ASSOCIATE_RJ]) -> None:
+    """Keep a rejection as it is read.
+
+    pynetdicom forgets one that comes, with the end of the connection, before its own thread has
+    looked: it then says that nobody could be reached.
+    """
+    if isinstance(event.pdu, A_ASSOCIATE_RJ):
+        rejections.append(event.pdu)
+
+
+def _not_established(
+    association: Association, to: Peer, rejections: Sequence[A_ASSOCIATE_RJ]
+) -> Exception:
+    for answer in rejections:
+        codes = (answer.result, answer.source, answer.reason_diagnostic)
         msg = (
             f"{to.name} rejected the association: {answer.reason_str} (result {codes[0]}, "
             f"source {codes[1]}, reason {codes[2]})"

@@ -1,11 +1,13 @@
 """``triage node``: peers in and out without an editor, and what each of them can do."""
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from pynetdicom import evt
 
 from tests.builders import dx
 from tests.certificates import Keys, made
@@ -20,7 +22,8 @@ from triage.commands import common, doctor, node_file
 from triage.commands.common import FAILED, OK, SETUP, USAGE
 from triage.commands.node_test import remedy
 from triage.commands.send import Fate, parse, send_files
-from triage.errors import ConfigError, TriageError
+from triage.dimse import VERIFICATION, associate
+from triage.errors import ConfigError, TriageError, TryAgain
 from triage.ingest import take_journal
 from triage.receive.listener import Listener
 from triage.spool import Spool
@@ -180,6 +183,17 @@ class TestLettingIn:
         assert sent.fate is Fate.LATER
         assert "Calling AE title not recognised (result 1, source 1, reason 3)" in sent.detail
         assert "triage node add CT1 --from ADDRESS" in sent.detail
+
+    def test_a_rejection_that_comes_before_the_caller_looks_is_told_as_well(
+        self, start: Start
+    ) -> None:
+        to = parse(f"TRIAGE@127.0.0.1:{start(peers=()).port}", "CT1")
+        late = (evt.EVT_REQUESTED, lambda _: time.sleep(0.5))
+        with (
+            pytest.raises(TryAgain, match=r"not recognised \(result 1, source 1, reason 3\)"),
+            associate(to, [(VERIFICATION, raw.IMPLICIT)], handlers=[late]),
+        ):
+            pass
 
     def test_a_refusal_becomes_an_audit_row_and_a_command_until_it_is_mended(
         self, tmp_path: Path
