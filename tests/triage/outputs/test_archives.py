@@ -1,12 +1,12 @@
 """Orthanc and DCMTK keep every kind of object, find it, and hand it out again by every road."""
 
 import json
+import socket
 import subprocess
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
-from functools import lru_cache
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -40,10 +40,16 @@ NOT_PROPOSED = {"parametric_map"}
 """What DCMTK 3.6.7 stores and returns, but does not propose when it is the one who sends."""
 
 
-@lru_cache(maxsize=1)
-def mover_port() -> int:
-    """Give where C-MOVE is to deliver: both archives are told before they start."""
-    return free_port()
+@pytest.fixture(scope="module")
+def mover_port() -> Iterator[int]:
+    """Give where C-MOVE is to deliver: both archives are told before they start.
+
+    The port is bound until then, so that no server of another test takes it meanwhile.
+    """
+    with socket.socket() as held:
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        held.bind(("127.0.0.1", port := free_port()))
+        yield port
 
 
 @pytest.fixture(scope="module")
@@ -62,11 +68,11 @@ def documents(case: tuple[Assessment, ReportContext]) -> dict[str, Document]:
 
 @pytest.fixture(scope="module")
 def pacs(
-    tmp_path_factory: pytest.TempPathFactory, documents: dict[str, Document]
+    tmp_path_factory: pytest.TempPathFactory, documents: dict[str, Document], mover_port: int
 ) -> Iterator[Orthanc]:
     settings: dict[str, Any] = {
         "Plugins": [str(DICOMWEB)] if DICOMWEB.is_file() else [],
-        "DicomModalities": {"mover": [MOVER, "127.0.0.1", mover_port()]},
+        "DicomModalities": {"mover": [MOVER, "127.0.0.1", mover_port]},
         "DicomAlwaysAllowGet": True,
         "DicomAlwaysAllowMove": True,
     }
@@ -77,9 +83,9 @@ def pacs(
 
 @pytest.fixture(scope="module")
 def archive(
-    tmp_path_factory: pytest.TempPathFactory, documents: dict[str, Document]
+    tmp_path_factory: pytest.TempPathFactory, documents: dict[str, Document], mover_port: int
 ) -> Iterator[Scp]:
-    with dcmqrscp(tmp_path_factory.mktemp("dcmqrscp"), MOVER=mover_port()) as server:
+    with dcmqrscp(tmp_path_factory.mktemp("dcmqrscp"), MOVER=mover_port) as server:
         _stored(documents, server.port, server.ae_title)
         yield server
 
@@ -225,7 +231,11 @@ def test_both_return_it_by_c_get(
 
 
 def test_both_move_what_they_can_send_to_a_third_one(
-    pacs: Orthanc, archive: Scp, documents: dict[str, Document], tmp_path: Path
+    pacs: Orthanc,
+    archive: Scp,
+    documents: dict[str, Document],
+    mover_port: int,
+    tmp_path: Path,
 ) -> None:
     wanted = {one.sop_instance_uid: one for one in documents.values()}
     first = pydicom.dcmread(BytesIO(next(iter(wanted.values())).content), stop_before_pixels=True)
@@ -235,11 +245,11 @@ def test_both_move_what_they_can_send_to_a_third_one(
         out.mkdir()
         command: list[str | Path] = [
             binary("movescu", "/usr/bin"), "-S", *keys, "-od", out, "-aet", MOVER, "-aec", ae_title,
-            "-aem", MOVER, "+P", str(mover_port()), "127.0.0.1", str(port),
+            "-aem", MOVER, "+P", str(mover_port), "127.0.0.1", str(port),
         ]  # fmt: skip
-        subprocess.run(command, capture_output=True, check=False)
+        asked = subprocess.run(command, capture_output=True, text=True, check=False)
         moved = {pydicom.dcmread(path).SOPInstanceUID: path for path in out.iterdir()}
         left = {wanted[uid].kind for uid in wanted.keys() - moved.keys()}
-        assert left == (set() if ae_title == pacs.ae_title else NOT_PROPOSED)
+        assert left == (set() if ae_title == pacs.ae_title else NOT_PROPOSED), asked.stderr
         for uid, path in moved.items():
             assert same(wanted[uid].kind, wanted[uid].content, path.read_bytes())
