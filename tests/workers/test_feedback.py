@@ -1,5 +1,6 @@
 """Readers' words go out once, after a pause, through the outbox; and again when they change."""
 
+import time
 from datetime import timedelta
 from io import BytesIO
 from pathlib import Path
@@ -22,6 +23,9 @@ from triage.worklist.sessions import Viewer
 from workers import feedback, housekeeping
 
 
+PAUSE_S = 0.001
+
+
 @pytest.fixture(scope="module")
 def report() -> tuple[bytes, str, str, str]:
     """The algorithm's report: bytes, UID, detector and series."""
@@ -35,7 +39,7 @@ def report() -> tuple[bytes, str, str, str]:
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
-    return settled(noun.load(tmp_path), 0.001)
+    return settled(noun.load(tmp_path), PAUSE_S)
 
 
 def settled(settings: Settings, pause_s: float) -> Settings:
@@ -60,6 +64,7 @@ def study(database: Database, report: tuple[bytes, str, str, str]) -> int:
 
 
 def speak(database: Database, study: int, verdict: str, *, finding: bool = True) -> None:
+    """Say a word, and say no more until the pause is over by SQLite's clock of milliseconds."""
     who = Viewer(7, "dr.reader", "reader", "", "", timedelta(0))
     with database.begin() as session:
         one = session.get_one(StudyRow, study)
@@ -67,6 +72,7 @@ def speak(database: Database, study: int, verdict: str, *, finding: bool = True)
             said.undo(session, one, who, mode="triage")
         else:
             said.say(session, one, who, (verdict, "", "1" if finding else ""), mode="triage")
+    time.sleep(PAUSE_S + 0.001)
 
 
 def queued(database: Database) -> list[OutboxRow]:
