@@ -22,7 +22,6 @@ from triage.worklist import said
 from triage.worklist.sessions import Viewer
 from workers import feedback, housekeeping
 
-
 PAUSE_S = 0.001
 
 
