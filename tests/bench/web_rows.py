@@ -27,7 +27,10 @@ RESTS: Final = {
 }
 KINDS: Final = (("DX", "CHEST"), ("CT", "HEAD"), ("CT", "CHEST"), ("MR", "BRAIN"), ("MG", "BREAST"),
                 ("US", "ABDOMEN"), ("PT", "WHOLEBODY"))  # fmt: skip
-HOSPITALS: Final = ("General Hospital", "Children's Hospital", "Clinic of the Harbour")
+HOSPITALS: Final = ("General Hospital", "Children's Hospital", "Clinic of the Harbour",
+                    *(f"Practice {number} on the River" for number in range(57)))  # fmt: skip
+SENDING: Final = (64.3, 29, 1, *[0.1] * 57)
+ROOMS: Final = 80
 OFTEN: Final = (50, 18, 12, 10, 6, 3.9, 0.1)
 MANNERS: Final = ("routine", "with contrast", "control")
 UNREAD_DAYS: Final = 2
@@ -99,6 +102,6 @@ def _row(dice: random.Random, number: int, until: datetime, studies: int) -> dic
         "study_description": f"{body_part.capitalize()} {dice.choice(MANNERS)}",
         "modality": modality,
         "body_part": body_part,
-        "source_ae_title": f"ROOM_{dice.randrange(12)}",
-        "institution_name": dice.choices(HOSPITALS, (70, 29, 1))[0],
+        "source_ae_title": f"ROOM_{dice.randrange(ROOMS)}",
+        "institution_name": dice.choices(HOSPITALS, SENDING)[0],
     }

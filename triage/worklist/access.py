@@ -67,6 +67,7 @@ ROUTES: Final[Mapping[tuple[str, str], frozenset[str]]] = {
     # the lists
     ("GET", "/studies"): HOUSE,
     ("GET", "/studies/rows"): HOUSE,
+    ("GET", "/studies/filters"): HOUSE,
     ("GET", "/studies/stream"): HOUSE,
     ("GET", "/studies/next"): HOUSE,
     ("POST", "/studies/search"): HOUSE,

@@ -30,6 +30,7 @@ from triage.worklist import (
     emergencies,
     export,
     feedback,
+    filters,
     guard,
     health,
     heat,
@@ -97,6 +98,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.viewing = viewing.Viewing(settings.site.decode)
     app.state.throttle = Throttle()
     app.state.remembered = lists.Remembered()
+    app.state.choices = filters.Choices()
     app.state.live = live.Live(settings.site.reading)
     app.mount("/static", Assets())
     if (programs := dicomweb.app(here, reading)) is not None:
@@ -115,7 +117,7 @@ def _routes() -> tuple[BaseRoute, ...]:
     FastAPI adds an application's own dependencies to routers that are included only.
     """
     whole = APIRouter(dependencies=[Depends(guard.admit)])
-    for part in (lists, live, claims, saved, export):  # before the paths that name a study
+    for part in (lists, filters, live, claims, saved, export):  # before the paths that name a study
         whole.include_router(part.router)
     for part in (health, signin, images, api, feedback, deliveries, doubts, pages, paper, waiting):
         whole.include_router(part.router)

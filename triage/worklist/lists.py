@@ -8,7 +8,7 @@ from fastapi import APIRouter, Depends, Form, Request
 from fastapi.responses import Response
 from sqlalchemy.orm import Session
 
-from db import counting, narrow, saved_lists
+from db import counting, saved_lists
 from db.audit import Entry
 from db.engine import now
 from db.listing import Clock, Listing, Order, Page
@@ -16,8 +16,8 @@ from db.pulse import stamp
 from db.search import search as find
 from triage.settings import Settings
 from triage.spool import has_room
-from triage.worklist import claiming, context, doubts
-from triage.worklist.asked import ANY, CODE, NAME, TITLE, Asked, asked, read, slug
+from triage.worklist import claiming, context, doubts, filters
+from triage.worklist.asked import ANY, Asked, asked, read, slug
 from triage.worklist.lines import lines
 from triage.worklist.noticed import Noticed
 
@@ -27,7 +27,6 @@ POLL_S: Final = 5
 MAX_SEARCH: Final = 64
 FRESH_S: Final = 5.0
 """Counts are taken again after this long even where nothing came: some depend on the time."""
-CHOICES_S: Final = 60.0
 STAYS_S: Final = 900.0
 """A list that stays open is noted again after this long: studies came into it meanwhile."""
 Wanted = Annotated[Asked, Depends(asked)]
@@ -35,14 +34,13 @@ Found = tuple[Page, Clock]
 
 
 class Remembered:
-    """What every list page shows and no request counts anew: counts, and the filters' choices."""
+    """What every list page shows and no request counts anew, and who looked at which list."""
 
     def __init__(self) -> None:
         self.noticed = Noticed(STAYS_S)
         self._lock = Lock()
         self._counts: tuple[object, float, dict[Listing, int]] = (None, 0.0, {})
         self._mine: dict[int, int] = {}
-        self._choices: tuple[float, narrow.Choices | None] = (0.0, None)
 
     def counts(self, session: Session, clock: Clock, user_id: int) -> dict[Listing, int]:
         """Count the lists: again once something changed, each list no further than its bound."""
@@ -57,17 +55,6 @@ class Remembered:
         if user_id not in mine:
             mine[user_id] = counting.count(session, Listing.MINE, clock, user_id)
         return found | {Listing.MINE: mine[user_id]}
-
-    def choices(self, session: Session) -> narrow.Choices:
-        """Give what the filters can be set to."""
-        at = time.monotonic()
-        with self._lock:
-            taken, found = self._choices
-        if found is None or at - taken > CHOICES_S:
-            found = narrow.choices(session)
-            with self._lock:
-                self._choices = (at, found)
-        return found
 
 
 @router.get("/studies")
@@ -172,14 +159,5 @@ def _is_full(settings: Settings) -> bool:
 
 def _around(session: Session, request: Request) -> dict[str, Any]:
     """Give what stands around a list and does not change with it."""
-    remembered: Remembered = request.app.state.remembered
-    found = remembered.choices(session)
-    return {
-        "choices": {
-            "modality": [one for one in found.modalities if CODE.fullmatch(one)],
-            "body": [one for one in found.body_parts if CODE.fullmatch(one)],
-            "source": [one for one in found.sources if TITLE.fullmatch(one)],
-            "site": [one for one in found.sites if NAME.fullmatch(one)],
-        },
-        "claim_reasons": claiming.REASONS,
-    }
+    found = request.app.state.choices.filters(session)
+    return {"filters": filters.light(found), "claim_reasons": claiming.REASONS}

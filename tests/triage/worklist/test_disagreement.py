@@ -137,7 +137,7 @@ def test_a_head_that_is_called_a_chest_is_marked_and_moved_neither_up_nor_down(
 
     text = client.get("/studies").text
     cells = {
-        number: text.split(f'<tr id="study-{number}"')[1].split("</td>")[0]
+        number: text.split(f'<tr id="study-{number}"')[1].split("<th")[0]
         for number in (true.id, lie.id)
     }
     assert "Header and image disagree" in cells[lie.id]

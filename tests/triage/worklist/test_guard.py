@@ -16,6 +16,7 @@ ROUTES = {
     ("GET", "/"): 303,
     ("GET", "/studies"): 303,
     ("GET", "/studies/rows"): 303,
+    ("GET", "/studies/filters"): 303,
     ("POST", "/studies/search"): 401,
     ("GET", "/studies/stream"): 303,
     ("GET", "/studies/next"): 303,

@@ -63,7 +63,7 @@ def test_the_states_are_told_apart_by_word_shape_and_class(client: Client, rows:
         numbers = {outcome: add_study(session, outcome).id for outcome in RESTS}
     text = client.get("/studies").text
     cells = {
-        outcome: text.split(f'<tr id="study-{number}"')[1].split("</td>")[0]
+        outcome: text.split(f'<tr id="study-{number}"')[1].split("<th")[0]
         for outcome, number in numbers.items()
     }
     words = {outcome: re.findall(r'class="word">([^<]+)<', cell) for outcome, cell in cells.items()}
@@ -83,7 +83,7 @@ def test_a_study_whose_header_and_image_disagree_has_a_mark_of_its_own(
     flag = '<span class="flag is-warning">Header and image disagree</span>'
     text = client.get("/studies").text
     cells = {
-        number: text.split(f'<tr id="study-{number}"')[1].split("</td>")[0]
+        number: text.split(f'<tr id="study-{number}"')[1].split("<th")[0]
         for number in (study.id, other.id)
     }
     assert flag in cells[study.id]
@@ -102,8 +102,9 @@ def test_a_study_whose_header_and_image_disagree_has_a_mark_of_its_own(
 def test_no_template_and_no_script_calls_a_study_well() -> None:
     folder = files("triage.worklist")
     sources = [
-        *(folder / "templates").iterdir(), folder / "static" / "triage.js",
-        folder / "static" / "worklist.js", folder / "view.py", folder / "words.py",
+        *(folder / "templates").iterdir(),
+        *(folder / "static" / f"{name}.js" for name in ("triage", "worklist", "claims", "filters")),
+        folder / "view.py", folder / "words.py",
         folder / "lines.py", folder / "claims.py", folder / "export.py",
     ]  # fmt: skip
     assert len(sources) > 8

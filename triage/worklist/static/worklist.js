@@ -1,8 +1,7 @@
-// The list: told of changes, shown without moving a row from under a hand; claims; filters.
+// The list: told of changes, and shown without moving a row from under a hand.
 
-import { able, keys, nameKeys } from "./pagekeys.js";
-import { DEEDS, body, byId, setClock, speak, tell, tick, waited, write } from "./triage.js";
-import { written } from "./viewer/keys.js";
+import { nameKeys } from "./pagekeys.js";
+import { DEEDS, body, byId, setClock, speak, tick, waited, write } from "./triage.js";
 
 const SLOW_MS = 30_000; // marks that depend on the time alone are looked at this often
 const STALE_MS = 20_000;
@@ -16,10 +15,10 @@ let wanted = false;
 let letIn = false; // the person asked for the new rows
 let busy = 0;
 
-const list = () => byId("list");
+export const list = () => byId("list");
 const rows = () => byId("rows");
 const ids = (part) => [...part.querySelectorAll("tr[id]")].map((row) => row.id);
-const isLive = body.dataset.page === "list";
+export const isLive = body.dataset.page === "list";
 
 // --- clocks of turnaround -----------------------------------------------------------------------
 
@@ -50,7 +49,7 @@ function count(now) {
 
 // --- what the server says -----------------------------------------------------------------------
 
-function ask() {
+export function ask() {
   lastAsked = Date.now();
   wanted = false;
   window.htmx.trigger(list(), "refresh");
@@ -253,100 +252,11 @@ function back() {
 DEEDS.s = () => show(true);
 byId("show-new")?.addEventListener("click", (event) => show(event.detail === 0));
 
-// --- claims -------------------------------------------------------------------------------------
-
-const here = () => document.activeElement?.closest("#rows tr[id]");
-
-async function send(row, what, fields = {}) {
-  const answer = await fetch(`/studies/${row.id.replace("study-", "")}/${what}`, {
-    method: "POST",
-    headers: { "X-CSRF-Token": body.dataset.csrf },
-    body: new URLSearchParams(fields),
-  }).catch(() => null);
-  if (answer?.status === 401) location.assign("/login");
-  return answer;
-}
-
-async function post(row, what, fields = {}) {
-  const answer = await send(row, what, fields);
-  if (answer?.status === 409) return takeOver(row, (await answer.json()).owner);
-  if (!answer?.ok) return speak("That did not work. Reload the page and try again.");
-  speak(what === "release" ? "Released" : "Claimed");
-  if (isLive) ask();
-  else location.reload();
-}
-
-function takeOver(row, owner) {
-  const dialog = byId("takeover");
-  dialog.querySelector(".owner").textContent = owner || "Another reader";
-  dialog.returnValue = "";
-  dialog.showModal();
-  dialog.addEventListener("close", () => {
-    if (dialog.returnValue) post(row, "claim", { reason: dialog.returnValue });
-    row.querySelector("a.open")?.focus();
-  }, { once: true });
-}
-
-function claim(row) {
-  if (!row?.querySelector(".take")) return;
-  const owner = row.dataset.claim;
-  if (owner === "mine") post(row, "release");
-  else if (owner) takeOver(row, owner);
-  else post(row, "claim");
-}
-
-DEEDS.c = () => claim(here());
-document.addEventListener("click", (event) => {
-  if (event.target.matches?.("#rows .take")) claim(event.target.closest("tr"));
-});
-byId("takeover")?.addEventListener("keydown", (event) => {
-  const chosen = event.currentTarget.querySelectorAll(".reason")[Number(event.key) - 1];
-  if (chosen) chosen.click();
-});
-
-// --- a word on the finding that the row tells of -------------------------------------------------
-
-async function say(row, verdict) {
-  if (!row) return;
-  const who = row.querySelector("a.open").textContent;
-  if (verdict && row.dataset.gone) return tell(`${who}: nothing was written. It has left this list: open it.`);
-  const fields = { verdict, finding: "decisive", seen: list().dataset.now };
-  const answer = await (verdict ? send(row, "feedback", fields) : send(row, "feedback/undo"));
-  if (answer?.status === 400) tell(`${who}: ${verdict ? "nothing was written. No detector has spoken about it, or it has changed: open it." : "there is no word of yours to take back."}`);
-  else if (!answer?.ok) tell("That did not work. Reload the page and try again.");
-  else if (verdict) tell(`${who}: you said ${verdict}. Undo: ${written(keys.of("z"))}. A reason can be given on its page.`);
-  else tell(`${who}: your last word is taken back.`);
-}
-
-if (able("say")) {
-  for (const [key, verdict] of [["a", "agree"], ["d", "disagree"], ["u", "unsure"], ["z", ""]]) {
-    DEEDS[key] = () => say(here(), verdict);
-  }
-}
-
-// --- tab order and filters ----------------------------------------------------------------------
+// --- tab order ----------------------------------------------------------------------------------
 
 document.addEventListener("focusin", (event) => {
   if (!event.target.matches("#rows a.open")) return;
   for (const one of document.querySelectorAll("#rows a.open")) one.tabIndex = one === event.target ? 0 : -1;
-});
-
-// A choice by pointer is asked for at once; by keys every value on the way would be: Enter asks.
-const filters = byId("filters");
-let pointed = false;
-filters?.addEventListener("pointerdown", () => { pointed = true; });
-filters?.addEventListener("keydown", (event) => {
-  pointed = false;
-  if (event.key !== "Enter" || !event.target.matches("select")) return;
-  event.preventDefault();
-  filters.requestSubmit();
-});
-filters?.addEventListener("change", (event) => {
-  if (pointed && event.target.matches("select")) filters.requestSubmit();
-});
-// Nothing is asked for what is not chosen: the link stays short.
-filters?.addEventListener("formdata", (event) => {
-  for (const [key, value] of [...event.formData]) if (!value) event.formData.delete(key);
 });
 
 rove(document);
