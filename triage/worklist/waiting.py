@@ -58,10 +58,11 @@ def waiting(
 ) -> Response:
     """Show how long studies waited, and would have waited in another order."""
     here = context.of(request)
-    with here.database.begin() as session:
+    with here.database.reading() as session:
         at = now(session)
         found = passages(session, at - timedelta(days=days))
-        context.audit_query(session, request, "waiting.seen", {"count": len(found), "days": days})
+    seen = context.query_entry(request, "waiting.seen", {"count": len(found), "days": days})
+    noted = context.note(request, seen)
     limit = here.settings.policy.promote_after_s
     values = {
         "ledger": ledger(found),
@@ -74,7 +75,7 @@ def waiting(
         "promote_after": timedelta(seconds=limit),
         "clock": here.clock(at),
     }
-    return context.page(request, "waiting.html", values)
+    return context.page(request, "waiting.html", values, noted=noted)
 
 
 def ledger(found: Sequence[Passage]) -> tuple[Line, ...]:
