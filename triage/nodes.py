@@ -1,22 +1,36 @@
 """Nodes: the application entities a site talks to, beside those that site.yaml names.
 
-``STATE/nodes.yaml`` is written by ``triage node``, and may be edited by hand. It has the same
-words as site.yaml: ``peers`` may send to us, ``destinations`` get our results.
+``STATE/nodes.yaml`` is written by ``triage node``, and may be edited by hand. Its entries have the
+same words as site.yaml's: ``peers`` may send to us, ``destinations`` get our results,
+``count_sources`` are asked how many instances a study has, ``requesters`` hear our answers to
+Storage Commitment, ``prior_sources`` are asked for older studies.
 """
 
 import shlex
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, TypeVar
 
 import yaml
-from pydantic import ValidationError
+from pydantic import AfterValidator, ValidationError
 
-from triage.destinations import Destinations
+from triage.completeness import Requester, Source
+from triage.destinations import Destination, Destinations
 from triage.errors import ConfigError
 from triage.frozen import AETitle, Frozen
+from triage.prior_sources import PriorSource
 from triage.tls import Fingerprint
 
 FILE: Final = "nodes.yaml"
+CALLED: Final = {
+    "destinations": "destination",
+    "count_sources": "source of counts",
+    "requesters": "requester",
+    "prior_sources": "source of priors",
+}
+"""The sections of those that we call, and what one of each is called."""
+Asked = Source | Requester | PriorSource
+Called = Destination | Asked
+One = TypeVar("One", bound=Called)
 
 
 class Peer(Frozen):
@@ -33,11 +47,30 @@ Peers = tuple[Peer, ...] | Literal["any"]
 """Who may associate. Nobody by default; "any" is for a machine that nobody else can reach."""
 
 
+def label(one: Called) -> str:
+    """Give what tells it from others of its section: its name, or a requester's AE title."""
+    return one.ae_title if isinstance(one, Requester) else one.name
+
+
+def _distinct(ones: tuple[One, ...]) -> tuple[One, ...]:
+    labels = [label(one) for one in ones]
+    if twice := sorted({one for one in labels if labels.count(one) > 1}):
+        msg = f"two of them are {twice[0]}; name one of them anew, or take it out"
+        raise ValueError(msg)
+    return ones
+
+
 class Nodes(Frozen):
     """What nodes.yaml holds."""
 
     peers: tuple[Peer, ...] = ()
     destinations: Destinations = ()
+    count_sources: Annotated[tuple[Source, ...], AfterValidator(_distinct)] = ()
+    """``completeness.sources`` in site.yaml."""
+    requesters: Annotated[tuple[Requester, ...], AfterValidator(_distinct)] = ()
+    """``commitment.requesters`` in site.yaml."""
+    prior_sources: Annotated[tuple[PriorSource, ...], AfterValidator(_distinct)] = ()
+    """``priors.sources`` in site.yaml."""
 
 
 def read(path: Path) -> Nodes:
@@ -81,6 +114,40 @@ def allowed(own: Peers, nodes: Nodes) -> Peers:
     return own if own == "any" else (*own, *nodes.peers)
 
 
+def joined(own: Nodes, more: Nodes, path: Path) -> Nodes:
+    """Give whom we call: those of site.yaml, then those of the file at ``path``.
+
+    Raises:
+        ConfigError: both have one of the same name.
+    """
+    for section, noun in CALLED.items():
+        if twice := _labels(own, section) & _labels(more, section):
+            msg = f"{path}: site.yaml has a {noun} {min(twice)} too; name one of them anew"
+            raise ConfigError(msg)
+    both = {section: (*getattr(own, section), *getattr(more, section)) for section in CALLED}
+    return own.model_copy(update=both)
+
+
+def without(known: Nodes, others: Nodes) -> Nodes:
+    """Give the nodes without those that we call and that are among the others by their name."""
+    left = {
+        section: tuple(
+            one for one in getattr(known, section) if label(one) not in _labels(others, section)
+        )
+        for section in CALLED
+    }
+    return known.model_copy(update=left)
+
+
+def _labels(known: Nodes, section: str) -> set[str]:
+    return {label(one) for one in getattr(known, section)}
+
+
 def let_in(ae_title: str, address: str) -> str:
     """Give the command that lets a caller in; what the caller claims is quoted for the shell."""
     return shlex.join(["triage", "node", "add", ae_title, "--from", address])
+
+
+def answer_to(ae_title: str) -> str:
+    """Give the command that says where a requester of Storage Commitment hears our answers."""
+    return f"{shlex.join(['triage', 'node', 'add', ae_title])} --answers HOST:PORT"

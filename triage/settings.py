@@ -38,7 +38,7 @@ from triage.destinations import Delivery, Destinations
 from triage.errors import ConfigError
 from triage.frozen import AETitle, Frozen, Port
 from triage.nodes import FILE as NODES
-from triage.nodes import Nodes, Peers, allowed
+from triage.nodes import Nodes, Peers, allowed, joined
 from triage.nodes import read as read_nodes
 from triage.prior_sources import Priors
 from triage.reading import Reading
@@ -230,7 +230,7 @@ class Settings(Frozen):
     policy: Policy
     recipes: dict[str, Recipe]
     nodes: Nodes = Nodes()
-    """What ``triage node add`` wrote; its destinations are among the site's."""
+    """What ``triage node add`` wrote; whom we call by it is in the site as well."""
 
     @property
     def peers(self) -> Peers:
@@ -302,15 +302,29 @@ def load(state: Path | None = None, config: Path | None = None) -> Settings:
     )
 
 
+def named(site: Site) -> Nodes:
+    """Give the site's nodes as nodes.yaml has them; without peers where anybody may send."""
+    peers = site.listener.peers
+    sections = {
+        "peers": () if peers == "any" else peers,
+        "destinations": site.destinations,
+        "count_sources": site.completeness.sources,
+        "requesters": site.commitment.requesters,
+        "prior_sources": site.priors.sources,
+    }
+    return Nodes().model_copy(update=sections)
+
+
 def _with(known: Nodes, site: Site, state: Path) -> Site:
-    """Give the site with the destinations of nodes.yaml behind its own."""
-    more = located(known, state).destinations
-    if twice := {one.name for one in site.destinations} & {one.name for one in more}:
-        msg = (
-            f"{state / NODES}: site.yaml has a destination {min(twice)} too; name one of them anew"
-        )
-        raise ConfigError(msg)
-    return site.model_copy(update={"destinations": (*site.destinations, *more)})
+    """Give the site with those of nodes.yaml whom we call behind its own."""
+    both = joined(named(site), located(known, state), state / NODES)
+    parts = {
+        "destinations": both.destinations,
+        "completeness": site.completeness.model_copy(update={"sources": both.count_sources}),
+        "commitment": site.commitment.model_copy(update={"requesters": both.requesters}),
+        "priors": site.priors.model_copy(update={"sources": both.prior_sources}),
+    }
+    return site.model_copy(update=parts)
 
 
 def _refuse_unknown_variables() -> None:

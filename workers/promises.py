@@ -7,6 +7,7 @@ from triage.dimse import Remote
 from triage.errors import Broken, TryAgain
 from triage.evidence import promises
 from triage.evidence.promises import ASKED, Errand
+from triage.nodes import answer_to
 from triage.settings import Settings
 
 
@@ -70,7 +71,7 @@ class Promises:
         """
         peer = self._peers.get(errand.ae_title)
         if peer is None:
-            msg = f"where {errand.ae_title} listens is not known: site.yaml, commitment.requesters"
+            msg = f"where {errand.ae_title} listens is not known: {answer_to(errand.ae_title)}"
             raise TryAgain(msg)
         return Remote(
             peer.ae_title, peer.host, peer.port, errand.called_ae_title or "TRIAGE",

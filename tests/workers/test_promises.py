@@ -207,7 +207,9 @@ def test_a_stranger_is_named_in_the_error_and_reported_to_once_it_is_configured(
         site.receive(image)
         ask(listener.port, "2.25.5", (DX, str(image.SOPInstanceUID)))
         row = work(site)
-    assert row.last_error == ("where ASKER listens is not known: site.yaml, commitment.requesters")
+    assert row.last_error == (
+        "where ASKER listens is not known: triage node add ASKER --answers HOST:PORT"
+    )
 
 
 def test_orthanc_asks_and_believes_us(

@@ -13,7 +13,7 @@ from triage.commands.checks import Check, show
 from triage.commands.common import AsJson, Config, State
 
 tls_app = typer.Typer(no_args_is_help=True, help="Certificates for DICOM over TLS.")
-node_app = typer.Typer(no_args_is_help=True, help="Who may send to us, and where results go.")
+node_app = typer.Typer(no_args_is_help=True, help="Who may send to us, and whom we call.")
 Days = Annotated[int, typer.Option(min=1, max=3650, help="How long certificates hold.")]
 Kind = Annotated[
     Literal["ec", "rsa"], typer.Option("--key", help="rsa for peers that know no ECDSA.")
@@ -108,7 +108,31 @@ def node_add(
     to: Annotated[
         str | None, typer.Option("--to", metavar="HOST:PORT", help="It gets our results there.")
     ] = None,
-    name: Annotated[str, typer.Option(help="Of the destination; by default its AE title.")] = "",
+    counts: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HOST:PORT", help="It is asked there how many instances a study has (C-FIND)."
+        ),
+    ] = None,
+    of: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="AE_TITLE", help="With --counts: whose studies it has; may be repeated."
+        ),
+    ] = None,
+    answers: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HOST:PORT",
+            help="It hears there whether we keep what it sent (Storage Commitment).",
+        ),
+    ] = None,
+    priors: Annotated[
+        str | None, typer.Option(metavar="HOST:PORT", help="It is asked there for older studies.")
+    ] = None,
+    name: Annotated[
+        str, typer.Option(help="Of the destination or source; by default its AE title.")
+    ] = "",
     tls: Annotated[bool, typer.Option("--tls", help="Call it over TLS.")] = False,
     pin: Annotated[
         str, typer.Option(metavar="SHA256", help="Take no other certificate; 'now': that it shows.")
@@ -121,23 +145,34 @@ def node_add(
     state: State = None,
     config: Config = None,
 ) -> None:
-    """Let an application entity send to us, or send results to it."""
-    from triage.commands.node import Wish, add
+    """Let an application entity send to us, or have us call it."""
+    from triage.commands.node import add
+    from triage.commands.node_wish import Wish
 
     settings = common.load(state, config)
-    where = _host_and_port(to) if to else None
     wish = Wish(
-        ae_title, tuple(sources or ()), tuple(certificate or ()), where, name, tls=tls, pin=pin
+        ae_title=ae_title,
+        addresses=tuple(sources or ()),
+        certificates=tuple(certificate or ()),
+        to=_host_and_port(to, "--to"),
+        counts=_host_and_port(counts, "--counts"),
+        of=tuple(of or ()),
+        answers=_host_and_port(answers, "--answers"),
+        priors=_host_and_port(priors, "--priors"),
+        name=name,
+        tls=tls,
+        pin=pin,
     )
-    added = add(settings, wish)
-    _say_rows(added, as_json=as_json, otherwise="")
+    _say_rows(add(settings, wish), as_json=as_json, otherwise="")
     if not as_json:
-        typer.echo("Destinations hold from the next start on." if where else "The listener knows.")
+        let_in = ["The listener knows."] if wish.addresses else []
+        called = ["We call it from the next start of the processes on."] if wish.is_called else []
+        typer.echo(" ".join(let_in + called))
 
 
 @node_app.command("ls")
 def node_ls(state: State = None, config: Config = None, as_json: AsJson = False) -> None:
-    """List who may send to us and where results go."""
+    """List who may send to us and whom we call."""
     from triage.commands.node import listed
 
     found = listed(common.load(state, config))
@@ -146,12 +181,12 @@ def node_ls(state: State = None, config: Config = None, as_json: AsJson = False)
 
 @node_app.command("rm")
 def node_rm(
-    name: Annotated[str, typer.Argument(help="AE title, or a destination's name.")],
+    name: Annotated[str, typer.Argument(help="AE title, or the name of a destination or source.")],
     as_json: AsJson = False,
     state: State = None,
     config: Config = None,
 ) -> None:
-    """Let it in no more, and send it nothing more."""
+    """Let it in no more, and call it no more."""
     from triage.commands.node import remove
 
     count = remove(common.load(state, config), name)
@@ -163,25 +198,26 @@ def node_rm(
 
 @node_app.command("test")
 def node_test(
-    name: Annotated[str, typer.Argument(help="A destination, or AE@HOST:PORT.")],
+    name: Annotated[str, typer.Argument(help="Of whom we call, its AE title, or AE@HOST:PORT.")],
     tls: Annotated[bool, typer.Option("--tls", help="With AE@HOST:PORT: over TLS.")] = False,
     as_json: AsJson = False,
     state: State = None,
     config: Config = None,
 ) -> None:
-    """Try TCP, TLS, C-ECHO, C-FIND and C-STORE; nothing is stored there."""
-    from triage.commands.node import callee
-    from triage.commands.node_test import run
+    """Try TCP, TLS, C-ECHO and what else we want of it; nothing is stored there."""
+    from triage.commands.node_call import calls, tried
 
-    to = callee(common.load(state, config), name, tls=tls)
-    _say_checks(run(to), as_json=as_json)
+    found = calls(common.load(state, config), name, tls=tls)
+    _say_checks(tried(found), as_json=as_json)
 
 
-def _host_and_port(text: str) -> tuple[str, int]:
+def _host_and_port(text: str | None, option: str) -> tuple[str, int] | None:
+    if text is None:
+        return None
     host, colon, port = text.rpartition(":")
     if not (colon and host and port.isdecimal() and 0 < int(port) < 65536):
         msg = "write HOST:PORT, for example 10.0.0.5:104"
-        raise typer.BadParameter(msg, param_hint="--to")
+        raise typer.BadParameter(msg, param_hint=option)
     return host.strip("[]"), int(port)
 
 

@@ -1,12 +1,12 @@
-"""``triage node test``: TCP, TLS, C-ECHO, C-FIND and C-STORE of one node, each with its fix.
+"""``triage node test``: TCP, TLS, C-ECHO and what else we want of a node, each with its fix.
 
-Nothing is stored there: C-STORE is tried by negotiation, C-FIND by asking for a study that
-nobody has.
+Nothing is stored there, retrieved or reported: C-FIND asks for a study that nobody has, everything
+else is tried by negotiation.
 """
 
 import socket
 import ssl
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Final
@@ -20,6 +20,8 @@ from triage.commands.checks import Check
 from triage.deliver.probe import STORES, SYNTAXES
 from triage.dimse import STUDY_ROOT_FIND, Peer
 from triage.errors import Broken, ConfigError, TriageError, TryAgain
+from triage.evidence import promises
+from triage.priors.asking import STUDY_ROOT_GET, STUDY_ROOT_MOVE
 from triage.tls import FOLDER, WARN_DAYS, TlsPeer, Trust, client_context, fingerprint
 
 CONNECT_S: Final = 5.0
@@ -42,12 +44,75 @@ FIXES: Final = {
 """What to do, by what OpenSSL says."""
 NO_TCP: Final = "check host and port, that it runs, and the firewall between"
 NO_ECHO: Final = "check both AE titles; it must know ours, and our address"
-NO_FIND: Final = "let our AE title query there; duplicates are looked up by C-FIND"
+NO_FIND: Final = (
+    "let our AE title query there; duplicates, counts and priors are asked for by C-FIND"
+)
 NO_STORE: Final = "let it take the SOP classes of our results: triage conformance lists them"
+NO_REPORT: Final = "let it take N-EVENT-REPORT from our AE title, as the requester it is"
+NO_RETRIEVE: Final = "let our AE title retrieve there, or change the source's method in nodes.yaml"
 STATUSES: Final = (0x0000, 0xFF00, 0xFF01)
 
 
-def run(to: Peer) -> list[Check]:
+def find(to: Peer) -> Check:
+    """Ask for a study that nobody has."""
+    asked = Dataset()
+    asked.QueryRetrieveLevel, asked.StudyInstanceUID = "STUDY", generate_uid()
+    try:
+        with dimse.associate(to, [(STUDY_ROOT_FIND, ImplicitVRLittleEndian)]) as association:
+            answers = [
+                one.get("Status") for one, _ in association.send_c_find(asked, STUDY_ROOT_FIND)
+            ]
+    except (TryAgain, Broken, RuntimeError, ValueError) as why:
+        return Check("C-FIND", ok=False, found=_words(why), fix=NO_FIND)
+    odd = [one for one in answers if one not in STATUSES]
+    if odd or not answers:
+        found = f"0x{odd[0]:04X}" if odd and odd[0] is not None else "no answer"
+        return Check("C-FIND", ok=False, found=found, fix=NO_FIND)
+    return Check("C-FIND", ok=True, found="answers")
+
+
+def store(to: Peer) -> Check:
+    """Look which kinds of our results it takes."""
+    try:
+        with dimse.associate(to, [(one, two) for one in STORES for two in SYNTAXES]) as association:
+            taken = {str(one.abstract_syntax) for one in association.accepted_contexts}
+    except (TryAgain, Broken) as why:
+        return Check("C-STORE", ok=False, found=_words(why), fix=NO_STORE)
+    missing = [UID(one).name for one in STORES if str(one) not in taken]
+    found = f"takes {len(taken)} of {len(STORES)} kinds of result"
+    return Check(
+        "C-STORE", ok=True, found=f"{found}; not {', '.join(missing)}" if missing else found
+    )
+
+
+def report(to: Peer) -> Check:
+    """Look whether it hears what we say about Storage Commitment."""
+    try:
+        with promises.reporting(to):
+            return Check("N-EVENT-REPORT", ok=True, found="hears our answers")
+    except (TryAgain, Broken) as why:
+        return Check("N-EVENT-REPORT", ok=False, found=_words(why), fix=NO_REPORT)
+
+
+def get(to: Peer) -> Check:
+    """Look whether it sends what it has over our own association."""
+    return _retrieval("C-GET", STUDY_ROOT_GET, to)
+
+
+def move(to: Peer) -> Check:
+    """Look whether it sends what it has to our listener."""
+    return _retrieval("C-MOVE", STUDY_ROOT_MOVE, to)
+
+
+def _retrieval(name: str, model: UID, to: Peer) -> Check:
+    try:
+        with dimse.associate(to, [(model, ImplicitVRLittleEndian)]):
+            return Check(name, ok=True, found="is taken")
+    except (TryAgain, Broken) as why:
+        return Check(name, ok=False, found=_words(why), fix=NO_RETRIEVE)
+
+
+def run(to: Peer, services: Sequence[Callable[[Peer], Check]] = (find, store)) -> list[Check]:
     """Try one service after the other; what cannot work any more is left out."""
     lines = [_tcp(to)]
     if lines[-1].ok and to.tls is not None:
@@ -55,7 +120,7 @@ def run(to: Peer) -> list[Check]:
     if all(one.ok for one in lines):
         lines.append(_echo(to))
     if all(one.ok for one in lines):
-        lines += [_find(to), _store(to)]
+        lines += [one(to) for one in services]
     return lines
 
 
@@ -122,36 +187,6 @@ def _echo(to: Peer) -> Check:
         fix = remedy(found) if "no TLS" in found else NO_ECHO
         return Check("C-ECHO", ok=False, found=found, fix=fix)
     return Check("C-ECHO", ok=True, found=f"{to.ae_title}, as {to.calling_ae_title}")
-
-
-def _find(to: Peer) -> Check:
-    asked = Dataset()
-    asked.QueryRetrieveLevel, asked.StudyInstanceUID = "STUDY", generate_uid()
-    try:
-        with dimse.associate(to, [(STUDY_ROOT_FIND, ImplicitVRLittleEndian)]) as association:
-            answers = [
-                one.get("Status") for one, _ in association.send_c_find(asked, STUDY_ROOT_FIND)
-            ]
-    except (TryAgain, Broken, RuntimeError, ValueError) as why:
-        return Check("C-FIND", ok=False, found=_words(why), fix=NO_FIND)
-    odd = [one for one in answers if one not in STATUSES]
-    if odd or not answers:
-        found = f"0x{odd[0]:04X}" if odd and odd[0] is not None else "no answer"
-        return Check("C-FIND", ok=False, found=found, fix=NO_FIND)
-    return Check("C-FIND", ok=True, found="answers")
-
-
-def _store(to: Peer) -> Check:
-    try:
-        with dimse.associate(to, [(one, two) for one in STORES for two in SYNTAXES]) as association:
-            taken = {str(one.abstract_syntax) for one in association.accepted_contexts}
-    except (TryAgain, Broken) as why:
-        return Check("C-STORE", ok=False, found=_words(why), fix=NO_STORE)
-    missing = [UID(one).name for one in STORES if str(one) not in taken]
-    found = f"takes {len(taken)} of {len(STORES)} kinds of result"
-    return Check(
-        "C-STORE", ok=True, found=f"{found}; not {', '.join(missing)}" if missing else found
-    )
 
 
 def _words(why: Exception) -> str:

@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.hashes import SHA1
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
+from triage import nodes
 from triage.commands.checks import Check
 from triage.destinations import Dimse
 from triage.errors import ConfigError
@@ -66,6 +67,14 @@ def _used(settings: Settings) -> Iterator[tuple[str, str, Credentials]]:
     for one in (*site.destinations, *site.ups.performer.managers):
         if isinstance(one, Dimse | DimseManager) and one.tls is not None:
             yield "client", one.name, one.tls
+    asked: tuple[nodes.Asked, ...] = (
+        *site.completeness.sources,
+        *site.commitment.requesters,
+        *site.priors.sources,
+    )
+    for other in asked:
+        if other.tls is not None:
+            yield "client", nodes.label(other), other.tls
     for peer in site.ups.manager.peers:
         if peer.tls is not None:
             yield "client", peer.ae_title, peer.tls

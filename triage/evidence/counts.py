@@ -71,18 +71,24 @@ def is_due(session: Session, source: Source) -> bool:
     return session.scalar(due.limit(1)) is not None
 
 
+def remote(source: Source) -> Remote:
+    """Give the source as a peer of ours."""
+    return Remote(
+        source.ae_title, source.host, source.port, source.calling_ae_title, source.deadline_s,
+        source.tls,
+    )  # fmt: skip
+
+
 def ask(question: Question, source: Source) -> int:
     """Ask a source how many instances a study has: by study, else by series, else one by one.
 
     Raises:
         TryAgain, Broken: as ``dimse.associate``; TryAgain also where it gives no number.
     """
-    to = Remote(
-        source.ae_title, source.host, source.port, source.calling_ae_title, source.deadline_s,
-        source.tls,
-    )  # fmt: skip
     uid = question.study_instance_uid
-    with dimse.associate(to, [(STUDY_ROOT_FIND, ImplicitVRLittleEndian)]) as association:
+    with dimse.associate(
+        remote(source), [(STUDY_ROOT_FIND, ImplicitVRLittleEndian)]
+    ) as association:
         found = _find(association, "STUDY", "NumberOfStudyRelatedInstances", StudyInstanceUID=uid)
         if not found:
             return 0

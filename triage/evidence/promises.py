@@ -5,6 +5,8 @@ compared with its row; then the report leaves on an association that we open. Bo
 a process that dies in between leaves them due again.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -13,6 +15,7 @@ from typing import Final
 from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRLittleEndian
 from pynetdicom import build_role
+from pynetdicom.association import Association
 from sqlalchemy import Update, select, update
 from sqlalchemy.orm import Session
 
@@ -24,7 +27,7 @@ from db.tables import InstanceRow
 from db.upsert import insert_once
 from triage import commitment, dimse
 from triage.completeness import Commitment
-from triage.dimse import Remote
+from triage.dimse import Peer, Remote
 from triage.errors import TryAgain
 from triage.spool import digest, stored_path
 
@@ -167,6 +170,22 @@ def verified(session: Session, errand: Errand, failures: dict[str, int]) -> bool
     return True
 
 
+@contextmanager
+def reporting(to: Peer) -> Iterator[Association]:
+    """Have an association on which we are the provider of Storage Commitment.
+
+    Raises:
+        TryAgain, Broken: as ``dimse.associate``; TryAgain also where the role is not taken.
+    """
+    role = build_role(commitment.SOP_CLASS, scu_role=False, scp_role=True)
+    wanted = [(commitment.SOP_CLASS, ExplicitVRLittleEndian)]
+    with dimse.associate(to, wanted, roles=[role]) as association:
+        if not any(one.as_scp for one in association.accepted_contexts):
+            msg = f"{to.name} does not let us be the provider of Storage Commitment"
+            raise TryAgain(msg)
+        yield association
+
+
 def report(errand: Errand, to: Remote) -> None:
     """Send the report on an association of our own, as its provider (PS3.4 J.3.3).
 
@@ -181,12 +200,7 @@ def report(errand: Errand, to: Remote) -> None:
         told.ReferencedSOPSequence = [_item(*one) for one in good]
     if failed:
         told.FailedSOPSequence = [_item(*one) for one in failed]
-    role = build_role(commitment.SOP_CLASS, scu_role=False, scp_role=True)
-    wanted = [(commitment.SOP_CLASS, ExplicitVRLittleEndian)]
-    with dimse.associate(to, wanted, roles=[role]) as association:
-        if not any(one.as_scp for one in association.accepted_contexts):
-            msg = f"{to.name} does not let us be the provider of Storage Commitment"
-            raise TryAgain(msg)
+    with reporting(to) as association:
         answer, _ = association.send_n_event_report(
             told, SOME_NOT if failed else ALL_KEPT, commitment.SOP_CLASS, commitment.SOP_INSTANCE
         )
