@@ -23,6 +23,8 @@ WARNING: Final = "warning"
 NOTE: Final = "note"
 CORRECTED: Final = "corrected"
 """The resolution where the source put it right by itself."""
+RELEASE: Final = "release"
+"""The resolution where a person lets the study go on in spite of the doubt."""
 DISMISS: Final = "dismiss"
 """The resolution where a person set the whole study aside."""
 
@@ -44,7 +46,7 @@ def hold(
     Raises:
         ValueError: the study's state has no arrow to HELD.
     """
-    sentence = sentence[:1].upper() + sentence[1:]
+    sentence = _begun(sentence)
     note(session, study, code, sentence, weight=HOLD, actor=actor, subject=subject)
     if study.state == StudyState.HELD:
         return
@@ -159,6 +161,21 @@ def dismissed(session: Session, study_id: int) -> ConflictRow | None:
     return last if last is not None and last.resolution == DISMISS else None
 
 
+def is_released(session: Session, study: StudyRow, code: str, sentence: str) -> bool:
+    """Tell whether a person let a study go on in spite of this doubt, in these words.
+
+    That holds for the generation it was said about, and no later one.
+    """
+    last = session.scalar(
+        select(ConflictRow)
+        .where(ConflictRow.study_id == study.id, ConflictRow.code == code)
+        .where(ConflictRow.generation == study.generation)
+        .order_by(ConflictRow.id.desc())
+        .limit(1)
+    )
+    return last is not None and (last.resolution, last.detail) == (RELEASE, _begun(sentence))
+
+
 def patients(session: Session, study_id: int) -> list[tuple[str, str]]:
     """Give the (Patient ID, issuer) pairs that a study's counting instances name."""
     found = session.execute(
@@ -177,3 +194,8 @@ def put_aside(
     custody.set_aside = True
     custody.fate, custody.fate_code, custody.fate_detail = "excluded", code, sentence
     custody.fate_generation, custody.fate_at = generation, now(session)
+
+
+def _begun(sentence: str) -> str:
+    """Begin a sentence with a capital letter."""
+    return sentence[:1].upper() + sentence[1:]

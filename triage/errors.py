@@ -63,6 +63,7 @@ REASONS: Final[dict[str, ReasonCode]] = {
     "identity-conflict": ReasonCode("One study with two patients", _UNSPECIFIED),
     "content-conflict": ReasonCode("One SOP Instance UID with two contents", _UNSPECIFIED),
     "study-incomplete": ReasonCode("Not every instance of the study arrived", _INCOMPLETE),
+    "images-deleted": ReasonCode("Images of the study were deleted by retention", _INCOMPLETE),
     "wrong-worklist-entry": ReasonCode(
         "The modality says it took the wrong worklist entry", _WRONG_ENTRY
     ),

@@ -13,7 +13,7 @@ import pydicom
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from db import commitments, conflicts, identity, lifecycle
+from db import commitments, conflicts, identity, lifecycle, purged
 from db.audit import MINOR, SERIOUS, SUCCESS, Entry, Event, record
 from db.custody import CustodyRow
 from db.engine import Database, now
@@ -52,12 +52,18 @@ def ingest_file(database: Database, spool: Spool, rules: Completeness, path: Pat
             _quarantine(session, path, sha256, str(why))
     else:
         with database.begin() as session:
-            index(session, arrival, rules)
+            if index(session, arrival, rules):
+                # Whoever deleted it may have done so after it was stored. It cannot any more: it
+                # deletes under the study's lock, which is ours, and by the row, which is put right.
+                spool.keep(path, sha256)
     spool.release(path)
 
 
-def index(session: Session, arrival: Arrival, rules: Completeness) -> None:
-    """Write the rows of one arrival and move its study along, in the caller's transaction."""
+def index(session: Session, arrival: Arrival, rules: Completeness) -> bool:
+    """Write the rows of one arrival and move its study along, in the caller's transaction.
+
+    Tells whether it is a content whose file retention had deleted: it is to be kept again.
+    """
     study = _study(session, arrival, rules)
     known = session.scalars(
         select(InstanceRow).where(InstanceRow.sop_instance_uid == arrival.values["SOPInstanceUID"])
@@ -65,8 +71,7 @@ def index(session: Session, arrival: Arrival, rules: Completeness) -> None:
     same = next((row for row in known if row.sha256 == arrival.sha256), None)
     if same is not None:
         same.copies += 1
-        _audit(session, study, arrival, kind="instance.again")
-        return
+        return _again(session, study, same, arrival, rules)
     if not study.instance_count:
         identity.greet(session, study, ACTOR, same_name)
     row = _instance(study, arrival, now(session))
@@ -81,9 +86,25 @@ def index(session: Session, arrival: Arrival, rules: Completeness) -> None:
     if _is_ours(session, arrival):
         sentence = REASONS["own-report"].meaning
         conflicts.put_aside(session, custody, "own-report", sentence, generation=study.generation)
-        return
+        return False
     verdict = identity.judge(session, study, row, known, ACTOR)
     _move_on(session, study, verdict, evidence.arrived(session, study, arrival, rules))
+    return False
+
+
+def _again(
+    session: Session, study: StudyRow, row: InstanceRow, arrival: Arrival, rules: Completeness
+) -> bool:
+    """Count a known content; one that was deleted is here again, and its study may go on."""
+    custody = session.get(CustodyRow, row.id)
+    if custody is None or custody.purged_at is None:
+        _audit(session, study, arrival, kind="instance.again")
+        return False
+    is_news = purged.restore(session, study, row)
+    _audit(session, study, arrival, kind="instance.restored")
+    if is_news:
+        _reopen(session, study, evidence.restored(session, study, arrival, rules))
+    return True
 
 
 def _move_on(

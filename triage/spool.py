@@ -210,10 +210,14 @@ class Spool:
         Doing it again, or with another copy of the same content, changes nothing.
         """
         sha256 = digest(path)
+        return sha256, self.keep(path, sha256)
+
+    def keep(self, path: Path, sha256: str) -> Path:
+        """Keep a waiting file under the digest of its content, which the caller knows."""
         self.readers.give(path)  # before its new name: the one sync carries both
         final = _keep(path, stored_path(self.root, sha256))
         self.readers.give(final)  # which an earlier copy may hold
-        return sha256, final
+        return final
 
     def quarantine(self, path: Path, sha256: str) -> Path:
         """Keep a file that could not be indexed; the waiting name stays."""

@@ -24,6 +24,6 @@ def test_its_examples_are_configurations_and_name_every_setting() -> None:
 
 
 def test_the_reasons_it_names_exist() -> None:
-    named = {"study-incomplete", "wrong-worklist-entry", "retracted"}
+    named = {"study-incomplete", "images-deleted", "wrong-worklist-entry", "retracted"}
     assert named <= set(REASONS)
     assert all(f"`{one}`" in PAGE for one in named)

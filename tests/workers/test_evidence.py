@@ -26,6 +26,8 @@ from triage.evidence import counts
 from triage.evidence.counts import Question
 from triage.ingest import ingest_all
 from triage.receive.listener import Listener
+from triage.record import conflicts
+from triage.record.withdrawals import Who
 from triage.settings import Completeness, Site
 from triage.settings import Listener as Limits
 from triage.spool import Spool
@@ -80,6 +82,14 @@ def pass_time(site: House, seconds: float) -> None:
         study = session.scalars(select(StudyRow)).one()
         study.last_instance_at -= timedelta(seconds=seconds)
         study.due_at = now(session)
+
+
+def resolve(site: House, choice: str) -> None:
+    """Resolve the only open doubt."""
+    with site.database.begin() as session:
+        [doubt] = conflicts.list_open(session)
+        who = Who("ada", "admin", "127.0.0.1")
+        conflicts.resolve(session, doubt.id, choice, "the modality was asked", who)
 
 
 def closing(site: House) -> ClosingRow:
@@ -148,6 +158,24 @@ class TestAnnouncements:
             study = settle(site)
             assert (study.state, study.reason_code) == (StudyState.REJECTED, "no-route")
             assert closing(site).kind == "mpps"
+
+    def test_a_person_lets_an_incomplete_study_go_on_as_it_was_then(
+        self, database: Database, tmp_path: Path, listener: Listener
+    ) -> None:
+        images = three()
+        with site_of(database, tmp_path, incomplete_after_s=600) as site:
+            site.receive(images[0])
+            perform(listener.port, study_of(images), named(images), modality="DX")
+            pass_time(site, 700)
+            assert settle(site).state == StudyState.HELD
+            resolve(site, "release")
+            study = settle(site)
+            assert (study.state, study.reason_code) == (StudyState.REJECTED, "no-route")
+            said = "1 of 3 received, taken as it is because a person let it go on"
+            assert (closing(site).kind, closing(site).sentence) == ("timeout", said)
+            site.receive(images[1])
+            pass_time(site, 700)
+            assert settle(site).sentence == "Held. 2 of 3 received."
 
     def test_a_site_may_take_an_incomplete_study_as_it_is_with_the_count_in_its_evidence(
         self, sqlite_database: Database, tmp_path: Path, listener: Listener

@@ -12,6 +12,7 @@ from sqlalchemy import ColumnElement, select
 
 from db import audit
 from db.audit import Entry, Event
+from db.purged import IS_GONE
 from db.states import StudyState
 from db.tables import StudyRow
 from triage import record
@@ -85,7 +86,10 @@ def _uids(path: Path) -> tuple[str, str]:
 
 
 def in_spool(database: "Database", spool: Path, query: Query, *, actor: str) -> Found:
-    """Give the spool's studies that fit, without those that wait for a person. Audited."""
+    """Give the spool's studies that fit. Audited.
+
+    Without those that wait for a person, and those of which retention deleted something.
+    """
     wanted = select(StudyRow.id).where(*_conditions(query)).order_by(StudyRow.id)
     with database.begin() as session:
         numbers = tuple(session.scalars(wanted))
@@ -121,6 +125,7 @@ def read_uids(path: Path) -> frozenset[str]:
 
 def _conditions(query: Query) -> Iterator[ColumnElement[bool]]:
     yield StudyRow.state.not_in(DOUBTFUL)
+    yield ~IS_GONE
     columns: tuple[tuple[Any, Sequence[str]], ...] = (
         (StudyRow.modality, query.modality),
         (StudyRow.body_part, query.body_part),

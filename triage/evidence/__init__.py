@@ -4,9 +4,19 @@ From the strongest to the weakest: MPPS and IAN list the instances, the source c
 says what to expect, silence is learnt or configured; time runs out last.
 """
 
-from triage.evidence.arrivals import arrived
+from triage.evidence.arrivals import arrived, restored
 from triage.evidence.messages import take
 from triage.evidence.shown import Shown, shown
 from triage.evidence.verdict import Verdict, closed, judge, unfinished
 
-__all__ = ["Shown", "Verdict", "arrived", "closed", "judge", "shown", "take", "unfinished"]
+__all__ = [
+    "Shown",
+    "Verdict",
+    "arrived",
+    "closed",
+    "judge",
+    "restored",
+    "shown",
+    "take",
+    "unfinished",
+]

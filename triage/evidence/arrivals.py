@@ -19,6 +19,7 @@ from triage.settings import Completeness
 
 ACTOR: Final = "ingestor"
 INCOMPLETE: Final = "study-incomplete"
+DELETED: Final = "images-deleted"
 SAID_URGENT: Final = frozenset(("STAT", "HIGH"))
 """Requested Procedure Priority (0040,1003), where a sender puts it into its images."""
 
@@ -41,6 +42,17 @@ def arrived(session: Session, study: StudyRow, arrival: Arrival, rules: Complete
         rejections.apply(session, study, arrival)
     elif not announcements.object_to(session, study):
         _free(session, study, due_at)
+    return due_at
+
+
+def restored(session: Session, study: StudyRow, arrival: Arrival, rules: Completeness) -> datetime:
+    """Let a locked study go on of which a deleted instance came again; gives when it is due.
+
+    It was noted when it came first: it is counted once.
+    """
+    wait = pace.quiet(session, rules, _station(arrival), arrival.values["Modality"])
+    due_at = now(session) + timedelta(seconds=wait.seconds)
+    _free(session, study, due_at)
     return due_at
 
 
@@ -94,9 +106,10 @@ def _note_urgency(session: Session, study: StudyRow, arrival: Arrival, rules: Co
 
 def _ask_later(session: Session, study: StudyRow, arrival: Arrival, rules: Completeness) -> None:
     """Have the study's source asked how many instances it has, soon after the last one."""
-    source = next(
-        (one for one in rules.sources if not one.of or arrival.source_ae_title in one.of), None
-    )
+    who = arrival.source_ae_title
+    fitting = [one for one in rules.sources if not one.of or who in one.of]
+    # One that names this sender goes before one that has any sender's studies.
+    source = min(fitting, key=lambda one: not one.of, default=None)
     if source is None:
         return
     row = session.get(SourceCountRow, study.id)
@@ -109,10 +122,11 @@ def _ask_later(session: Session, study: StudyRow, arrival: Arrival, rules: Compl
 
 
 def _free(session: Session, study: StudyRow, due_at: datetime) -> None:
-    """Let a study go on that was held because it was incomplete: something came."""
+    """Let a study go on that was held because not all of it is here: something came."""
     if study.state != StudyState.HELD:
         return
-    doubts = [one for one in conflicts.standing(session, study.id) if one.code == INCOMPLETE]
+    lacking = (INCOMPLETE, DELETED)
+    doubts = [one for one in conflicts.standing(session, study.id) if one.code in lacking]
     for doubt in doubts:
         conflicts.settle(session, doubt, conflicts.CORRECTED, actor=ACTOR)
     if doubts:

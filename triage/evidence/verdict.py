@@ -1,14 +1,14 @@
 """Is this study complete, and what says so? Asked whenever a study is due to be assembled."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Final
 
 from sqlalchemy import exists, func, select
 from sqlalchemy.orm import Session
 
-from db import conflicts, lifecycle
+from db import conflicts, lifecycle, purged
 from db.engine import now
 from db.evidence import (
     AnnouncedInstanceRow,
@@ -23,6 +23,7 @@ from db.tables import InstanceRow, StudyRow
 from triage.completeness import Expected
 from triage.evidence import announcements, counts, pace
 from triage.evidence.announcements import IAN, IN_PROGRESS, MPPS
+from triage.evidence.arrivals import DELETED, INCOMPLETE
 from triage.settings import Completeness
 
 NOT_IMAGES: Final = frozenset(
@@ -47,6 +48,8 @@ class Verdict:
     held: int
     expected: int | None = None
     wait_s: float = 0.0
+    code: str = INCOMPLETE
+    """Why a study that is short is held."""
 
     @property
     def is_complete(self) -> bool:
@@ -73,19 +76,40 @@ def judge(session: Session, study_id: int, rules: Completeness) -> Verdict:
         session, study, rules, announcements.of_study(session, study.study_instance_uid),
         (now(session) - study.last_instance_at).total_seconds(),
     )  # fmt: skip
+    found = _weighed(case)
+    return _without_deleted(case, found) if found.is_complete else found
+
+
+def _weighed(case: _Case) -> Verdict:
+    """Judge by what arrived, whether it is still here or not."""
     is_open = any(one.state == IN_PROGRESS for one in case.announced)
     if not is_open and (found := _listed(case, MPPS) or _listed(case, IAN) or _counted(case)):
         return found
-    if is_open and case.silence_s < rules.in_progress_at_most_s:
-        left = rules.in_progress_at_most_s - case.silence_s
+    if is_open and case.silence_s < case.rules.in_progress_at_most_s:
+        left = case.rules.in_progress_at_most_s - case.silence_s
         return _wait(case, "a performed step is still in progress", left)
     short = _short(case)
     if short is not None:
         return _bear(case, short)
     if is_open:
-        sentence = f"a performed step did not end in {rules.in_progress_at_most_s:g} s"
-        return Verdict(TIMEOUT, sentence, study.instance_count)
+        sentence = f"a performed step did not end in {case.rules.in_progress_at_most_s:g} s"
+        return Verdict(TIMEOUT, sentence, case.study.instance_count)
     return _by_silence(case)
+
+
+def _without_deleted(case: _Case, found: Verdict) -> Verdict:
+    """Bear with a complete study of which retention deleted something, as with one that is short.
+
+    One of which nothing is here is never closed: there is nothing to analyse.
+    """
+    deleted = purged.of_study(case.session, case.study.id)
+    if not deleted.gone:
+        return found
+    everything = deleted.gone + deleted.here
+    sentence = f"{deleted.gone} of {everything} instances were deleted here"
+    if found.kind == TIMEOUT:
+        sentence = f"{found.sentence}; {sentence}"
+    return _bear(case, Verdict(SHORT, sentence, deleted.here, everything, code=DELETED))
 
 
 def closed(
@@ -114,7 +138,7 @@ def unfinished(session: Session, claim: Claim, verdict: Verdict) -> None:
         return
     study = lifecycle.hold(session, claim)
     sentence = verdict.sentence
-    conflicts.hold(session, study, "study-incomplete", sentence, actor=claim.owner)
+    conflicts.hold(session, study, verdict.code, sentence, actor=claim.owner)
 
 
 def _listed(case: _Case, kind: str) -> Verdict | None:
@@ -175,10 +199,15 @@ def _bear(case: _Case, short: Verdict) -> Verdict:
     left = case.rules.incomplete_after_s - case.silence_s
     if left > 0:
         return _wait(case, short.sentence, left)
-    if case.rules.incomplete == "hold":
+    if not short.held:
         return short
-    sentence = f"{short.sentence}, taken as it is after {case.rules.incomplete_after_s:g} s"
-    return Verdict(TIMEOUT, sentence, short.held, short.expected)
+    if conflicts.is_released(case.session, case.study, short.code, short.sentence):
+        why = "because a person let it go on"
+    elif case.rules.incomplete == "analyse":
+        why = f"after {case.rules.incomplete_after_s:g} s"
+    else:
+        return short
+    return replace(short, kind=TIMEOUT, sentence=f"{short.sentence}, taken as it is {why}")
 
 
 def _wait(case: _Case, sentence: str, left_s: float) -> Verdict:

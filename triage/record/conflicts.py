@@ -8,9 +8,9 @@ from typing import Final
 from sqlalchemy import Select, select
 from sqlalchemy.orm import Session
 
-from db import conflicts, lifecycle
+from db import conflicts, lifecycle, purged
 from db.audit import Entry, Event, record
-from db.conflicts import DISMISS, HOLD, put_aside
+from db.conflicts import DISMISS, HOLD, RELEASE, put_aside
 from db.custody import ConflictRow, CustodyRow
 from db.engine import now
 from db.identity import DEMOGRAPHICS, PERSON
@@ -24,7 +24,6 @@ from triage.record.withdrawals import NothingToWithdraw, Who
 
 ACKNOWLEDGE: Final = "acknowledge"
 REISSUE: Final = "reissue"
-RELEASE: Final = "release"
 KEEP: Final = "keep-"
 """Followed by the number of an instance: its content, or its patient, is the right one."""
 TAKEN_BACK: Final = {
@@ -75,8 +74,10 @@ def options(session: Session, conflict: ConflictRow) -> tuple[Option, ...]:
     found: list[Option] = []
     if conflict.code in ("content-conflict", "identity-conflict", "no-patient"):
         found += [_keep(*one) for one in _sides(session, conflict)]
-    else:
+    elif conflict.code != "images-deleted":
         found.append(Option(RELEASE, "The study is right as it is: analyse it"))
+    elif purged.of_study(session, conflict.study_id).here:
+        found.append(Option(RELEASE, "Analyse what is here, without what was deleted"))
     return (*found, Option(DISMISS, "Set the whole study aside: it is not analysed"))
 
 

@@ -14,12 +14,13 @@ from triage.study import StudyRef
 
 
 def load_arrivals(session: Session, study_id: int, spool: Path) -> StudyRef:
-    """Give a study with all it holds now, as the generation that would be closed next."""
+    """Give a study with all that is here of it, as the generation that would be closed next."""
     study = session.get_one(StudyRow, study_id)
     rows = session.scalars(
         select(InstanceRow)
         .outerjoin(CustodyRow, CustodyRow.instance_id == InstanceRow.id)
         .where(InstanceRow.study_id == study_id, CustodyRow.set_aside.is_not(True))
+        .where(CustodyRow.purged_at.is_(None))
         .order_by(InstanceRow.id)
     )
     return study_ref(study, study.generation + 1, "", tuple(rows), spool)
@@ -62,7 +63,8 @@ def load_former_reports(session: Session, study_id: int) -> tuple[Document, ...]
 def has_newcomers(session: Session, study_id: int) -> bool:
     """Tell whether the study holds instances that its closed generation does not.
 
-    A newer header of a member, about the same patient, is none: the report stays as it is.
+    A newer header of a member, about the same patient, is none: the report stays as it is. Nor is
+    what was deleted: it may have been left out because of that.
     """
     closed = (
         select(GenerationMemberRow.instance_id)
@@ -84,7 +86,7 @@ def has_newcomers(session: Session, study_id: int) -> bool:
         select(InstanceRow.id)
         .outerjoin(CustodyRow, CustodyRow.instance_id == InstanceRow.id)
         .where(InstanceRow.study_id == study_id, InstanceRow.id.not_in(closed))
-        .where(CustodyRow.set_aside.is_not(True), ~revised)
+        .where(CustodyRow.set_aside.is_not(True), CustodyRow.purged_at.is_(None), ~revised)
         .where(InstanceRow.sop_instance_uid.not_in(ours))
         .limit(1)
     )

@@ -2,10 +2,12 @@
 
 Rows, hashes and audit stay. A study is decided about under its row's lock, so that no step, late
 instance or sending of it can begin meanwhile; its rows say "purged" before its files go, and a
-deletion that was interrupted is finished by the next one.
+deletion that was interrupted is finished by the next one. Its files go under the lock again, and
+only those whose rows still say so: what came again in between stays.
 """
 
 import os
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -21,16 +23,17 @@ from db.conflicts import HOLD, standing
 from db.custody import CustodyRow
 from db.engine import Database, now
 from db.outbox import SENT, WITHDRAWN
+from db.purged import AT_REST, still
 from db.runs import MapRow
-from db.states import StudyState
 from db.tables import DetectionRow, InstanceRow, OutboxRow, StudyRow
 from triage import maps
 from triage.record.rows import ABOUT_REPORTS
 from triage.retention import Retention
 from triage.spool import FOLDERS, stored_path
 
-AT_REST: Final = (StudyState.DELIVERED, StudyState.REJECTED)
 PAGE: Final = 200
+AT_ONCE: Final = 200
+"""Files deleted under one lock: on SQLite it keeps everybody from writing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,8 +178,7 @@ def purge_study(
             detail={"instances": len(digests), "why": why, "pressed": pressed},
         )  # fmt: skip
         record(session, entry)
-    for sha256 in digests:
-        _unlink(spool, sha256)
+    _delete(database, spool, study_id, digests)
     return True
 
 
@@ -185,13 +187,17 @@ def finish(database: Database, spool: Path) -> int:
     count = 0
     for folder in FOLDERS:
         with database.reading() as session:
-            purged = session.scalars(
-                select(InstanceRow.sha256)
+            purged = session.execute(
+                select(InstanceRow.study_id, InstanceRow.sha256)
                 .join(CustodyRow, CustodyRow.instance_id == InstanceRow.id)
                 .where(InstanceRow.sha256 >= folder, InstanceRow.sha256 < f"{folder}g")
                 .where(CustodyRow.purged_at.is_not(None))
             ).all()
-        count += sum(_unlink(spool, sha256) for sha256 in purged)
+        left = defaultdict[int, list[str]](list)
+        for study_id, sha256 in purged:
+            if stored_path(spool, sha256).exists():
+                left[study_id].append(sha256)
+        count += sum(_delete(database, spool, *one) for one in left.items())
     return count
 
 
@@ -292,6 +298,16 @@ def _mark(session: Session, row: StudyRow, at: datetime) -> list[str]:
         custody.purged_at = at
     session.flush()
     return [sha256 for _, sha256 in rows]
+
+
+def _delete(database: Database, spool: Path, study_id: int, digests: Sequence[str]) -> int:
+    """Delete those files of a study that are still purged; gives how many there were."""
+    count = 0
+    for start in range(0, len(digests), AT_ONCE):
+        with database.begin() as session:
+            gone = still(session, study_id, digests[start : start + AT_ONCE])
+            count += sum(_unlink(spool, sha256) for sha256 in gone)
+    return count
 
 
 def _unlink(spool: Path, sha256: str) -> bool:

@@ -15,8 +15,9 @@ from db.delivery import WithdrawalRow
 from db.engine import Database, now
 from db.feedback import FeedbackRow
 from db.outbox import QUEUED
+from db.purged import AT_REST
 from db.tables import InstanceRow, OutboxRow, StudyRow
-from triage.record.purge import AT_REST, may_lose
+from triage.record.purge import may_lose
 from triage.retention import Retention
 
 PAGE: Final = 200

@@ -39,6 +39,7 @@ NEXT_STEPS: Final = {
     "there.",
     "content-conflict": "Find out which of the two contents is right.",
     "no-patient": "Give the study a Patient ID at its source and send it again.",
+    "images-deleted": "Send the study's images again from where they are archived.",
     "refused": "Look at the destination's own log and put right what it refused.",
 }
 NO_REPORTS: Final[Mapping[str, str]] = {

@@ -11,8 +11,10 @@ from typing import Any
 import pytest
 import yaml
 from pydicom import FileDataset
+from sqlalchemy import select
 
-from db.engine import Database
+from db.custody import CustodyRow
+from db.engine import Database, now
 from models import artifact
 from tests.builders import renamed, spooled
 from tests.triage.commands.cli import Answer, triage
@@ -328,6 +330,18 @@ class TestTheSpool:
         assert all(line["path"].startswith(stored) for line in _lines(tmp_path / "cohort"))
         audit = triage("audit", "query", "--json", **site, **spooled_site)
         assert any(row["event_type"] == "cohort.asked" for row in audit.json)
+
+    @pytest.mark.usefixtures("spooled_site")
+    def test_a_study_of_which_something_was_deleted_is_left_out(
+        self, database: Database, tmp_path: Path
+    ) -> None:
+        spool, query = tmp_path / "state" / "spool", cohort_sources.Query(source=("XRAY1",))
+        with database.begin() as session:
+            for number, custody in enumerate(session.scalars(select(CustodyRow)).all()):
+                custody.purged_at = now(session) if number < 2 else None
+                custody.set_aside = number == 1  # which then counts for nothing
+        found = cohort_sources.in_spool(database, spool, query, actor="test")
+        assert len(found.studies) == 15
 
     def test_what_does_not_fit_gives_no_cohort(
         self, spooled_site: dict[str, str], site: dict[str, str], tmp_path: Path
