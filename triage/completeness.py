@@ -1,8 +1,8 @@
 """What tells a site that a study is complete, and who may ask us to keep what they sent."""
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from triage.frozen import AETitle, Frozen, Port
 from triage.tls import TlsPeer
@@ -78,6 +78,14 @@ class Evidence(Frozen):
     count_confirm_s: PositiveFloat = 2.0
     """Between two equal answers, which are needed: a source may be receiving, too."""
 
+    @model_validator(mode="after")
+    def _distinct(self) -> Self:
+        names = [one.name for one in self.sources]
+        if len(names) != len(set(names)):
+            msg = "two sources have one name; questions and budgets are kept by the name"
+            raise ValueError(msg)
+        return self
+
 
 class Requester(Frozen):
     """Who may ask us for Storage Commitment, and where it hears our report."""
@@ -98,3 +106,11 @@ class Commitment(Frozen):
     retry_longest_s: PositiveFloat = 600.0
     give_up_after_s: PositiveFloat = Field(default=259_200.0)
     """From the request: three days."""
+
+    @model_validator(mode="after")
+    def _distinct(self) -> Self:
+        titles = [one.ae_title for one in self.requesters]
+        if len(titles) != len(set(titles)):
+            msg = "two requesters have one AE title; an answer goes by the title"
+            raise ValueError(msg)
+        return self

@@ -194,6 +194,9 @@ class TestChanging:
         answer = triage("node", "add", "BIG", option[section], "h:1", "--state", tmp_path)
         assert answer.code == SETUP
         assert not (tmp_path / "nodes.yaml").exists()
+        write_site(tmp_path, **{section: {word: [here, here]}})
+        with pytest.raises(ConfigError, match=rf"site\.yaml: {section}: .*two {word} have one"):
+            configuration.load(tmp_path)
 
     def test_changes_are_audited_with_what_and_where(self, state: Path) -> None:
         node(state, "add", "CT1", "--from", "10.0.0.7", "--answers", "10.0.0.7:104")
