@@ -8,11 +8,12 @@ Storage Commitment, ``prior_sources`` are asked for older studies.
 
 import shlex
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, TypeVar
+from typing import Annotated, Final, Literal, TypeVar
 
 import yaml
 from pydantic import AfterValidator, ValidationError
 
+from triage import yaml_text
 from triage.completeness import Requester, Source
 from triage.destinations import Destination, Destinations
 from triage.errors import ConfigError
@@ -95,7 +96,7 @@ def parse(text: str, path: Path) -> Nodes:
         ConfigError: naming the key that is wrong.
     """
     try:
-        content: Any = yaml.safe_load(text)
+        content = yaml_text.read(text)
         if isinstance(content, dict):  # a list without entries is nothing in YAML
             content = {key: value for key, value in content.items() if value is not None}
         return Nodes.model_validate({} if content is None else content)

@@ -31,6 +31,7 @@ from pydantic_settings import (
     SettingsError,
 )
 
+from triage import yaml_text
 from triage.accounts import Accounts
 from triage.collectors import Audit
 from triage.completeness import Commitment, Evidence
@@ -389,4 +390,4 @@ def _mapping(path: Path) -> dict[str, Any]:
 @lru_cache(maxsize=64)
 def _content(text: str) -> Any:  # noqa: ANN401 - YAML
     """Read each text once: of all that is done here, this takes the longest by far."""
-    return yaml.safe_load(text)
+    return yaml_text.read(text)

@@ -10,6 +10,7 @@ from typing import Any, Literal
 import yaml
 from pydantic import Field, ValidationError, model_validator
 
+from triage import yaml_text
 from triage.errors import ConfigError
 from triage.frozen import Frozen
 
@@ -176,7 +177,7 @@ def read_table(path: Path) -> Table:
         ConfigError: it is missing, no YAML, or a key is unknown or wrong.
     """
     try:
-        return Table.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+        return Table.model_validate(yaml_text.read(path.read_text(encoding="utf-8")))
     except OSError as why:
         msg = f"cannot read {path}: {why.strerror}"
     except yaml.YAMLError as why:

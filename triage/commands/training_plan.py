@@ -10,6 +10,7 @@ import yaml
 from pydantic import Field, PositiveInt, PrivateAttr, ValidationError
 
 from models.fit import Plan
+from triage import yaml_text
 from triage.commands.training_pictures import Dialect, Picture, read_pictures
 from triage.errors import ConfigError
 from triage.frozen import Frozen
@@ -123,7 +124,7 @@ def read_training(config: Path) -> Training:
     """
     try:
         text = config.read_text(encoding="utf-8")
-        training = Training.model_validate(yaml.safe_load(text))
+        training = Training.model_validate(yaml_text.read(text))
     except OSError as why:
         msg = f"cannot read {config}: {why.strerror}"
     except yaml.YAMLError as why:

@@ -97,6 +97,12 @@ def test_the_environment_wins_over_the_file_and_the_option_over_both(tmp_path: P
         ("site.yaml", "listener: {port: 70000}", "listener.port"),
         ("site.yaml", "listener: {ae_title: ABCDEFGHIJKLMNOPQ}", "listener.ae_title"),
         ("site.yaml", "listener: [", "not valid YAML"),
+        ("site.yaml", "listener: {port: 1, port: 2}", "the key port stands twice"),
+        (
+            "site.yaml",
+            "work: {}\nweb: {}\nwork: {poll_s: 1}",
+            "work stands twice, in lines 1 and 3",
+        ),
         ("site.yaml", "- listener", "not a mapping"),
         ("site.yaml", "just words", "not a mapping"),
         ("site.yaml", "4: 5", "4"),

@@ -129,7 +129,9 @@ class TestChanging:
         assert (answer.code, "by hand" in answer.err) == (SETUP, True)
         assert node(tmp_path, "ls")[0]["ae_title"] == "CT1"
 
-    @pytest.mark.parametrize("text", ["peers: [", "- a", "peers: [{ae: X}]", "pears: []", "\x00"])
+    @pytest.mark.parametrize(
+        "text", ["peers: [", "- a", "peers: [{ae: X}]", "pears: []", "\x00", "peers: []\npeers: []"]
+    )
     def test_a_file_that_is_wrong_names_itself(self, tmp_path: Path, text: str) -> None:
         (tmp_path / "nodes.yaml").write_text(text)
         with pytest.raises(ConfigError, match=r"nodes\.yaml"):
