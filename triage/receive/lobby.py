@@ -27,6 +27,8 @@ from triage.tls import reason
 MAX_VISITORS: Final = 128
 MAX_VISITORS_PER_ADDRESS: Final = 48
 """When there are more, the one that has waited longest goes: an honest one waits milliseconds."""
+PATIENCE_S: Final = 0.25
+"""Nobody goes sooner for its address alone: a gateway may call a hundred times at once."""
 MAX_ACCEPTS_AT_ONCE: Final = 32
 TICK_S: Final = 0.25
 CHUNK_BYTES: Final = 65_536
@@ -43,6 +45,7 @@ class Visitor:
     address: str
     port: int
     deadline: float
+    since: float
     buffer: bytearray = field(default_factory=bytearray)
     need: int = HEADER.size
     heard: int = 0
@@ -81,11 +84,11 @@ class Lobby:
                 ready = [key.fileobj for key, _ in self._selector.select(TICK_S)]
                 if stop in ready:
                     return
-                for one in ready:
-                    if one is self._server:
-                        self._accept()
-                    elif visitor := self._visitors.get(one):  # type: ignore[call-overload]
+                for one in ready:  # before others come in, or a crowd would push out who has spoken
+                    if visitor := self._visitors.get(one):  # type: ignore[call-overload]
                         self._hear_safely(visitor)
+                if self._server in ready:
+                    self._accept()
                 self._expire()
         finally:
             self._server.close()
@@ -108,7 +111,7 @@ class Lobby:
 
     def _welcome(self, peer: socket.socket, address: str, port: int) -> None:
         same = [one for one in self._visitors.values() if one.address == address]
-        if len(same) >= MAX_VISITORS_PER_ADDRESS:
+        if len(same) >= MAX_VISITORS_PER_ADDRESS and self._has_waited(same[0]):
             self._make_room(address)
         elif len(self._visitors) >= MAX_VISITORS:
             self._make_room(None)
@@ -116,7 +119,8 @@ class Lobby:
         with suppress(OSError):
             peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             peer.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        deadline = time.monotonic() + self._limits.connect_timeout_s
+        since = time.monotonic()
+        deadline = since + self._limits.connect_timeout_s
         if self._gate is not None:
             try:
                 peer = self._gate.wrap(peer)
@@ -124,8 +128,11 @@ class Lobby:
                 peer.close()
                 return
         greeting = self._gate is not None
-        self._visitors[peer] = Visitor(peer, address, port, deadline, greeting=greeting)
+        self._visitors[peer] = Visitor(peer, address, port, deadline, since, greeting=greeting)
         self._selector.register(peer, selectors.EVENT_READ)
+
+    def _has_waited(self, visitor: Visitor) -> bool:
+        return time.monotonic() - visitor.since > PATIENCE_S
 
     def _make_room(self, address: str | None) -> None:
         """Drop who has waited longest, of one address or of all."""

@@ -205,6 +205,41 @@ class TestPlaces:
         for peer in greedy:
             peer.close()
 
+    def test_a_hundred_that_call_at_once_from_one_address_are_each_answered(
+        self, start: Start, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(
+            lobby_module, "PATIENCE_S", 60.0
+        )  # at once, however slow this machine is
+        listener = start(max_associations=32, max_associations_per_address=32)
+        peers = [raw.Peer(listener.port) for _ in range(100)]
+        for peer in peers:
+            peer.send(raw.associate_rq(CONTEXTS))
+        answers = [peer.receive()[0] for peer in peers]
+        assert set(answers) == {raw.ACCEPT, raw.REJECT}
+        assert answers.count(raw.ACCEPT) == 32
+        for peer in peers:
+            peer.close()
+
+    def test_of_many_that_say_nothing_the_longest_waiting_of_their_address_goes(
+        self, start: Start, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(lobby_module, "PATIENCE_S", 0.0)
+        listener = start()
+        other = raw.Peer(listener.port, "127.0.0.3")
+        silent = [
+            raw.Peer(listener.port, "127.0.0.2")
+            for _ in range(lobby_module.MAX_VISITORS_PER_ADDRESS + 2)
+        ]
+        assert [peer.receive() for peer in silent[:2]] == [(0, b""), (0, b"")]
+        silent[2].associate(CONTEXTS)
+        silent[-1].associate(CONTEXTS)
+        other.associate(CONTEXTS)
+        noted = [one for one in journal(listener) if one.kind == "limit.connections"]
+        assert {one.address for one in noted} == {"127.0.0.2"}
+        for peer in (other, *silent):
+            peer.close()
+
     def test_a_burst_of_a_thousand_is_answered_each(self, start: Start) -> None:
         listener = start(max_associations=32, max_associations_per_address=32)
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
