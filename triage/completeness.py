@@ -1,10 +1,10 @@
 """What tells a site that a study is complete, and who may ask us to keep what they sent."""
 
-from typing import Literal, Self
+from typing import Annotated, Literal
 
-from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+from pydantic import AfterValidator, Field, NonNegativeInt, PositiveFloat, PositiveInt
 
-from triage.frozen import AETitle, Frozen, Port
+from triage.frozen import AETitle, Frozen, Port, refuse_twice
 from triage.tls import TlsPeer
 
 
@@ -22,6 +22,15 @@ class Source(Frozen):
     """Calling AE titles whose studies it can count; empty is any."""
     max_per_minute: PositiveInt = 60
     """Questions, in all."""
+
+
+def _sources(ones: tuple[Source, ...]) -> tuple[Source, ...]:
+    names = [one.name for one in ones]
+    refuse_twice(names, "sources of counts", "questions and budgets are kept by the name")
+    return ones
+
+
+Sources = Annotated[tuple[Source, ...], AfterValidator(_sources)]
 
 
 class Expected(Frozen):
@@ -63,7 +72,7 @@ class Urgent(Frozen):
 class Evidence(Frozen):
     """What is believed about completeness, beside silence."""
 
-    sources: tuple[Source, ...] = ()
+    sources: Sources = ()
     expected: tuple[Expected, ...] = ()
     learning: Learning = Learning()
     urgent: Urgent = Urgent()
@@ -78,14 +87,6 @@ class Evidence(Frozen):
     count_confirm_s: PositiveFloat = 2.0
     """Between two equal answers, which are needed: a source may be receiving, too."""
 
-    @model_validator(mode="after")
-    def _distinct(self) -> Self:
-        names = [one.name for one in self.sources]
-        if len(names) != len(set(names)):
-            msg = "two sources have one name; questions and budgets are kept by the name"
-            raise ValueError(msg)
-        return self
-
 
 class Requester(Frozen):
     """Who may ask us for Storage Commitment, and where it hears our report."""
@@ -97,20 +98,21 @@ class Requester(Frozen):
     tls: TlsPeer | None = None
 
 
+def _requesters(ones: tuple[Requester, ...]) -> tuple[Requester, ...]:
+    titles = [one.ae_title for one in ones]
+    refuse_twice(titles, "requesters", "an answer goes by the AE title")
+    return ones
+
+
+Requesters = Annotated[tuple[Requester, ...], AfterValidator(_requesters)]
+
+
 class Commitment(Frozen):
     """Storage Commitment as a provider (PS3.4 J)."""
 
-    requesters: tuple[Requester, ...] = ()
+    requesters: Requesters = ()
     """Beside the destinations, whose own AE titles may ask as well."""
     retry_first_s: PositiveFloat = 5.0
     retry_longest_s: PositiveFloat = 600.0
     give_up_after_s: PositiveFloat = Field(default=259_200.0)
     """From the request: three days."""
-
-    @model_validator(mode="after")
-    def _distinct(self) -> Self:
-        titles = [one.ae_title for one in self.requesters]
-        if len(titles) != len(set(titles)):
-            msg = "two requesters have one AE title; an answer goes by the title"
-            raise ValueError(msg)
-        return self

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, Discriminator, PositiveFloat, Tag, TypeAdapter
 
-from triage.frozen import AETitle, Frozen, Port
+from triage.frozen import AETitle, Frozen, Port, refuse_twice
 from triage.tls import TlsPeer
 
 
@@ -176,9 +176,7 @@ ANY: Final[TypeAdapter[Destination]] = TypeAdapter(Destination)
 
 def _distinct(ones: tuple[Destination, ...]) -> tuple[Destination, ...]:
     names = [one.name for one in ones]
-    if twice := sorted({name for name in names if names.count(name) > 1}):
-        msg = f"two destinations are named {twice[0]}; what was sent is remembered by the name"
-        raise ValueError(msg)
+    refuse_twice(names, "destinations", "what was sent is remembered by the name")
     return ones
 
 

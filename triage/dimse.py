@@ -325,21 +325,25 @@ def _keep_rejection(event: evt.Event, rejections: list[A_ASSOCIATE_RJ]) -> None:
 def _not_established(
     association: Association, to: Peer, rejections: Sequence[A_ASSOCIATE_RJ]
 ) -> Exception:
-    for answer in rejections:
-        codes = (answer.result, answer.source, answer.reason_diagnostic)
-        msg = (
-            f"{to.name} rejected the association: {answer.reason_str} (result {codes[0]}, "
-            f"source {codes[1]}, reason {codes[2]})"
-        )
-        if codes == CALLER_UNKNOWN:
-            ours = to.calling_ae_title
-            msg += f"; make {ours} known there (to Triage: triage node add {ours} --from ADDRESS)"
-        return TryAgain(msg)
+    if rejections:
+        return _rejected(rejections[0], to)
     refused = association.rejected_contexts
     if refused and not association.accepted_contexts:
         first = refused[0]
         return _not_taken((str(first.abstract_syntax), str(first.transfer_syntax[0])), to)
     msg = f"{to.name}: no association with {to.ae_title} at {to.host}:{to.port}"
+    return TryAgain(msg)
+
+
+def _rejected(answer: A_ASSOCIATE_RJ, to: Peer) -> TryAgain:
+    codes = (answer.result, answer.source, answer.reason_diagnostic)
+    msg = (
+        f"{to.name} rejected the association: {answer.reason_str} (result {codes[0]}, "
+        f"source {codes[1]}, reason {codes[2]})"
+    )
+    if codes == CALLER_UNKNOWN:
+        ours = to.calling_ae_title
+        msg += f"; make {ours} known there (to Triage: triage node add {ours} --from ADDRESS)"
     return TryAgain(msg)
 
 

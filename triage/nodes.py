@@ -8,17 +8,17 @@ Storage Commitment, ``prior_sources`` are asked for older studies.
 
 import shlex
 from pathlib import Path
-from typing import Annotated, Final, Literal, TypeVar
+from typing import Final, Literal
 
 import yaml
-from pydantic import AfterValidator, ValidationError
+from pydantic import ValidationError
 
 from triage import yaml_text
-from triage.completeness import Requester, Source
+from triage.completeness import Requester, Requesters, Source, Sources
 from triage.destinations import Destination, Destinations
 from triage.errors import ConfigError
 from triage.frozen import AETitle, Frozen
-from triage.prior_sources import PriorSource
+from triage.prior_sources import PriorSource, PriorSources
 from triage.tls import Fingerprint
 
 FILE: Final = "nodes.yaml"
@@ -31,7 +31,6 @@ CALLED: Final = {
 """The sections of those that we call, and what one of each is called."""
 Asked = Source | Requester | PriorSource
 Called = Destination | Asked
-One = TypeVar("One", bound=Called)
 
 
 class Peer(Frozen):
@@ -53,24 +52,16 @@ def label(one: Called) -> str:
     return one.ae_title if isinstance(one, Requester) else one.name
 
 
-def _distinct(ones: tuple[One, ...]) -> tuple[One, ...]:
-    labels = [label(one) for one in ones]
-    if twice := sorted({one for one in labels if labels.count(one) > 1}):
-        msg = f"two of them are {twice[0]}; name one of them anew, or take it out"
-        raise ValueError(msg)
-    return ones
-
-
 class Nodes(Frozen):
     """What nodes.yaml holds."""
 
     peers: tuple[Peer, ...] = ()
     destinations: Destinations = ()
-    count_sources: Annotated[tuple[Source, ...], AfterValidator(_distinct)] = ()
+    count_sources: Sources = ()
     """``completeness.sources`` in site.yaml."""
-    requesters: Annotated[tuple[Requester, ...], AfterValidator(_distinct)] = ()
+    requesters: Requesters = ()
     """``commitment.requesters`` in site.yaml."""
-    prior_sources: Annotated[tuple[PriorSource, ...], AfterValidator(_distinct)] = ()
+    prior_sources: PriorSources = ()
     """``priors.sources`` in site.yaml."""
 
 

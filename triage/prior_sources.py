@@ -1,11 +1,11 @@
 """``priors`` in site.yaml: where older studies come from, how much, when, and which compare."""
 
 import re
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import AfterValidator, Field, PositiveFloat, PositiveInt
 
-from triage.frozen import AETitle, Frozen, Port
+from triage.frozen import AETitle, Frozen, Port, refuse_twice
 from triage.tls import TlsPeer
 
 
@@ -49,6 +49,15 @@ class PriorSource(Frozen):
     budget: PriorBudget = PriorBudget()
 
 
+def _sources(ones: tuple[PriorSource, ...]) -> tuple[PriorSource, ...]:
+    names = [one.name for one in ones]
+    refuse_twice(names, "sources of priors", "budgets are kept by the name")
+    return ones
+
+
+PriorSources = Annotated[tuple[PriorSource, ...], AfterValidator(_sources)]
+
+
 class Comparable(Frozen):
     """Which older series compare with a study: every condition given must hold."""
 
@@ -66,7 +75,7 @@ class Comparable(Frozen):
 class Priors(Frozen):
     """``priors`` in site.yaml."""
 
-    sources: tuple[PriorSource, ...] = ()
+    sources: PriorSources = ()
     comparable: tuple[Comparable, ...] = (
         Comparable(
             modality=("CR", "DX"),
@@ -104,11 +113,3 @@ class Priors(Frozen):
     retry_s: PositiveFloat = 60.0
     """Before the second try; each further one waits twice as long, an hour at most."""
     poll_s: PositiveFloat = 2.0
-
-    @model_validator(mode="after")
-    def _distinct(self) -> Self:
-        names = [one.name for one in self.sources]
-        if len(names) != len(set(names)):
-            msg = "two sources have one name; budgets are kept by the name"
-            raise ValueError(msg)
-        return self

@@ -13,6 +13,7 @@ from unittest.mock import patch
 import yaml
 
 from triage import __main__ as door
+from triage.commands.common import OK
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,13 @@ def triage(*words: object, **environment: str) -> Answer:
     ):
         code = _code()
     return Answer(code, out.getvalue(), err.getvalue())
+
+
+def node(state: Path, *words: object) -> Any:  # noqa: ANN401 - JSON
+    """Run one of ``triage node``; gives what it prints."""
+    answer = triage("node", *words, "--state", state, "--json")
+    assert answer.code == OK, answer.err
+    return answer.json
 
 
 def _code() -> int:

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.certificates import Keys, made
+
 
 @pytest.fixture
 def state(tmp_path: Path, migrated_file: Path) -> Path:
@@ -12,3 +14,8 @@ def state(tmp_path: Path, migrated_file: Path) -> Path:
     folder.mkdir()
     shutil.copy(migrated_file, folder / "triage.sqlite")
     return folder
+
+
+@pytest.fixture(scope="module")
+def keys(tmp_path_factory: pytest.TempPathFactory) -> Keys:
+    return made(tmp_path_factory.mktemp("keys"))

@@ -12,7 +12,7 @@ from pynetdicom import evt
 from tests.builders import dx
 from tests.certificates import Keys, made
 from tests.servers import dcmqrscp, free_port, storescp
-from tests.triage.commands.cli import triage, write_site
+from tests.triage.commands.cli import node, triage, write_site
 from tests.triage.receive import conftest as receiving
 from tests.triage.receive import raw
 from tests.triage.receive.conftest import Start, make_settings, soon
@@ -47,17 +47,6 @@ destinations:
   host: 10.0.0.9
   port: 104
 """
-
-
-@pytest.fixture(scope="module")
-def keys(tmp_path_factory: pytest.TempPathFactory) -> Keys:
-    return made(tmp_path_factory.mktemp("keys"))
-
-
-def node(state: Path, *words: object) -> Any:  # noqa: ANN401 - JSON
-    answer = triage("node", *words, "--state", state, "--json")
-    assert answer.code == OK, answer.err
-    return answer.json
 
 
 class TestChanging:

@@ -17,9 +17,9 @@ from db.engine import Database, connect
 from db.evidence import SourceCountRow
 from db.states import StudyState
 from tests.builders import dx
-from tests.certificates import Keys, made
+from tests.certificates import Keys
 from tests.servers import dcmqrscp, free_port, storescp
-from tests.triage.commands.cli import triage, write_site
+from tests.triage.commands.cli import node, triage, write_site
 from tests.triage.peers import REFUSED
 from tests.triage.priors.world import World, radiograph
 from tests.triage.receive import conftest as receiving
@@ -49,17 +49,6 @@ requesters:
   host: 10.0.0.7
   port: 104
 """
-
-
-@pytest.fixture(scope="module")
-def keys(tmp_path_factory: pytest.TempPathFactory) -> Keys:
-    return made(tmp_path_factory.mktemp("keys"))
-
-
-def node(state: Path, *words: object) -> Any:  # noqa: ANN401 - JSON
-    answer = triage("node", *words, "--state", state, "--json")
-    assert answer.code == OK, answer.err
-    return answer.json
 
 
 def shown(state: Path) -> list[tuple[str, ...]]:
@@ -181,8 +170,9 @@ class TestChanging:
         self, tmp_path: Path, section: str, key: str, noun: str, one: dict[str, str]
     ) -> None:
         here = {"ae_title": "BIG", "host": "10.0.0.1", "port": 104, **one}
+        twice = f".*two .*are named {one.get('name', 'BIG')};"
         (tmp_path / "nodes.yaml").write_text(yaml.safe_dump({key: [here, here]}))
-        with pytest.raises(ConfigError, match=rf"nodes\.yaml: {key}: .*two of them are"):
+        with pytest.raises(ConfigError, match=rf"nodes\.yaml: {key}: {twice}"):
             configuration.load(tmp_path)
         (tmp_path / "nodes.yaml").write_text(yaml.safe_dump({key: [here]}))
         word = "requesters" if section == "commitment" else "sources"
@@ -195,7 +185,7 @@ class TestChanging:
         assert answer.code == SETUP
         assert not (tmp_path / "nodes.yaml").exists()
         write_site(tmp_path, **{section: {word: [here, here]}})
-        with pytest.raises(ConfigError, match=rf"site\.yaml: {section}: .*two {word} have one"):
+        with pytest.raises(ConfigError, match=rf"site\.yaml: {section}\.{word}: {twice}"):
             configuration.load(tmp_path)
 
     def test_changes_are_audited_with_what_and_where(self, state: Path) -> None:
