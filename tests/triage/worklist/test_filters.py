@@ -57,6 +57,19 @@ def test_many_choices_add_little_to_a_list_and_all_stand_on_their_own_page(
     assert '<input type="hidden" name="list" value="unread">' in whole
 
 
+def test_a_long_query_is_told_once_and_not_in_every_row(client: Client, rows: Database) -> None:
+    name = "\u5927\u5b66\u75c5\u9662" * 8
+    fill(rows, [name] * 50)
+    plain = client.get("/studies").text
+    query = urlencode({"site": name})
+    page = client.get(f"/studies?{query}").text
+    assert page.count('<a class="open" href="/studies/') == 50
+    assert f'data-query="?{query}"' in page
+    weights = [len(one[one.index('id="rows"') : one.index("</tbody>")]) for one in (plain, page)]
+    assert weights[1] - weights[0] < 2 * len(query)  # said once, and not fifty times
+    assert 'href="/studies/1?modality=CT"' in client.get("/studies?modality=CT").text
+
+
 def test_the_lightest_filters_keep_their_choices() -> None:
     heavy = Filter("Site", "site", tuple(sites(ROOM_BYTES // 64)))
     small = Filter("Modality", "modality", ("CT", "MR"))

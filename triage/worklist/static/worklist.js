@@ -176,11 +176,14 @@ function patch(fragment) {
 }
 
 // One link is in the tab order, and stays so through a swap: the one last used, or the first.
+// A link leads to its study within the list's filters, where these were too long for every row.
 function rove(part) {
   const here = rows()?.querySelector('a.open[tabindex="0"]')?.closest("tr").id;
   const all = [...part.querySelectorAll("#rows a.open")];
   const one = all.find((link) => link.closest("tr").id === here) ?? all[0];
   for (const link of all) link.tabIndex = link === one ? 0 : -1;
+  const query = part.querySelector("#rows")?.dataset.query;
+  for (const link of query ? all : []) link.setAttribute("href", `${link.getAttribute("href").split("?")[0]}${query}`);
 }
 
 document.addEventListener("htmx:before:swap", (event) => {
