@@ -166,7 +166,7 @@ def rebuild_index(state: State = None, config: Config = None, as_json: AsJson = 
         typer.echo(
             f"{done.files} files, {done.known} known, {done.indexed} indexed in {done.studies} "
             f"studies, {done.generations} generations closed as before, "
-            f"{done.quarantined} in quarantine."
+            f"{done.restored} here again that had been deleted, {done.quarantined} in quarantine."
         )
         for sha256 in done.corrupt:
             typer.echo(f"changed on disk, not indexed: {sha256}", err=True)

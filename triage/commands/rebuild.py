@@ -5,6 +5,7 @@ and a run that was cut off goes on with the studies that are missing.
 """
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -38,6 +39,8 @@ class Rebuilt:
     """In the store."""
     known: int = 0
     indexed: int = 0
+    restored: int = 0
+    """Contents that came again after retention had deleted them, of which the rows do not know."""
     studies: int = 0
     generations: int = 0
     """Closed again as they were."""
@@ -55,30 +58,32 @@ class _Found:
 def rebuild(
     database: Database, spool: Spool, rules: Completeness, *, actor: str, progress: Progress
 ) -> Rebuilt:
-    """Index every stored file that has no row; gives what was done."""
+    """Index each stored file that has no row, or one that calls it deleted; gives what was done."""
     done = Rebuilt()
     unknown = _unknown(database, spool.root, done)
     studies = _by_study(database, spool, unknown, done, progress)
     ordered = sorted(studies.items(), key=lambda item: min(one.at for one in item[1]))
     for number, (uid, files) in enumerate(ordered, start=1):
         with database.begin() as session:
-            _index(session, spool.root, rules, sorted(files, key=lambda one: one.at))
-            done.generations += _close_again(session, spool.root, uid)
-        done.indexed += len(files)
-        done.studies += 1
+            here = _here(session, spool.root, uid, files)
+            restored = _index(session, spool.root, rules, here)
+            done.generations += _close_again(session, spool.root, uid) if here else 0
+        done.indexed += len(here) - restored
+        done.restored += restored
+        done.studies += bool(here)
         progress("studies", number, len(ordered))
     _audit(database, done, actor)
     return done
 
 
 def _unknown(database: Database, root: Path, done: Rebuilt) -> list[str]:
-    """Give the digests of stored files that no row knows, folder by folder."""
+    """Give the digests of stored files that no row knows as here, folder by folder."""
     found: list[str] = []
     for folder in FOLDERS:
         names = {path.stem for path in (root / "store" / folder).glob("*.dcm")}
         with database.reading() as session:
             known = _known(session, InstanceRow, folder) | _known(session, QuarantineRow, folder)
-        found += sorted(names - known)
+            found += sorted(names - (known - _gone(session, folder)))
         done.files += len(names)
     done.known = done.files - len(found)
     return found
@@ -91,6 +96,16 @@ def _known(
     return set(session.scalars(digests))
 
 
+def _gone(session: Session, folder: str) -> set[str]:
+    digests = (
+        select(InstanceRow.sha256)
+        .join(CustodyRow, CustodyRow.instance_id == InstanceRow.id)
+        .where(InstanceRow.sha256 >= folder, InstanceRow.sha256 < f"{folder}g")
+        .where(CustodyRow.purged_at.is_not(None))
+    )
+    return set(session.scalars(digests))
+
+
 def _by_study(
     database: Database, spool: Spool, unknown: Sequence[str], done: Rebuilt, progress: Progress
 ) -> dict[str, list[_Found]]:
@@ -99,18 +114,19 @@ def _by_study(
     for number, sha256 in enumerate(unknown, start=1):
         progress("files", number, len(unknown))
         path = stored_path(spool.root, sha256)
-        if digest(path) != sha256:
-            done.corrupt.append(sha256)
-            continue
-        try:
-            arrival = read_arrival(path, sha256)
-        except Unindexable as why:
-            spool.quarantine(path, sha256)
-            _quarantine(database, path, sha256, str(why))
-            done.quarantined += 1
-            continue
-        found = _Found(_came_at(arrival, path), sha256)
-        studies.setdefault(arrival.values["StudyInstanceUID"], []).append(found)
+        with suppress(FileNotFoundError):  # retention was at it
+            if digest(path) != sha256:
+                done.corrupt.append(sha256)
+                continue
+            try:
+                arrival = read_arrival(path, sha256)
+            except Unindexable as why:
+                spool.quarantine(path, sha256)
+                _quarantine(database, path, sha256, str(why))
+                done.quarantined += 1
+                continue
+            found = _Found(_came_at(arrival, path), sha256)
+            studies.setdefault(arrival.values["StudyInstanceUID"], []).append(found)
     return studies
 
 
@@ -119,15 +135,29 @@ def _came_at(arrival: Arrival, path: Path) -> datetime:
     return arrival.passage.spooled_at or written
 
 
-def _index(session: Session, root: Path, rules: Completeness, files: Sequence[_Found]) -> None:
-    """Index one study's files as they came; the list shows how long it has really waited."""
+def _here(session: Session, root: Path, uid: str, files: Sequence[_Found]) -> list[_Found]:
+    """Lock a study, as retention does that deletes of it; gives its files as they came."""
+    found = select(StudyRow.id).where(StudyRow.study_instance_uid == uid).with_for_update()
+    session.execute(found)
+    here = [one for one in files if stored_path(root, one.sha256).exists()]
+    return sorted(here, key=lambda one: one.at)
+
+
+def _index(session: Session, root: Path, rules: Completeness, files: Sequence[_Found]) -> int:
+    """Index one study's files; the list shows how long it has really waited.
+
+    Gives how many of them had been deleted, and are here again.
+    """
+    restored = 0
     for one in files:
-        index(session, read_arrival(stored_path(root, one.sha256), one.sha256), rules)
+        arrival = read_arrival(stored_path(root, one.sha256), one.sha256)
+        restored += index(session, arrival, rules)
         row = session.scalars(select(InstanceRow).where(InstanceRow.sha256 == one.sha256)).one()
         row.received_at = min(one.at, row.received_at)
         study = session.get_one(StudyRow, row.study_id)
         study.received_at = min(one.at, study.received_at)
     session.flush()
+    return restored
 
 
 def _close_again(session: Session, root: Path, uid: str) -> int:
@@ -194,7 +224,8 @@ def _audit(database: Database, done: Rebuilt, actor: str) -> None:
         event=Event.IMPORT, kind="index.rebuilt", action="C",
         outcome=SERIOUS if done.corrupt else SUCCESS, actor=actor, object_type="spool",
         detail={
-            "files": done.files, "indexed": done.indexed, "studies": done.studies,
+            "files": done.files, "indexed": done.indexed, "restored": done.restored,
+            "studies": done.studies,
             "generations": done.generations, "quarantined": done.quarantined,
             "corrupt": len(done.corrupt),
         },

@@ -33,7 +33,7 @@ from tests.triage.record.test_custody import (
 from tests.workers.house import House, house
 from tests.workers.test_road import NOWHERE, REPORTED
 from triage.arrival import read_arrival
-from triage.commands.rebuild import rebuild
+from triage.commands.rebuild import Rebuilt, rebuild
 from triage.evidence import promises
 from triage.record import conflicts, purge
 from triage.record.withdrawals import Who
@@ -219,6 +219,50 @@ class TestTheSameBytes:
             found = rebuild(anew, spool, rules, actor="test", progress=lambda *_told: None)
             assert (found.files, found.known, found.indexed) == (1, 0, 1)
             anew.dispose()
+
+
+class TestAnOlderDatabase:
+    """It says that contents were deleted, which came again after its backup."""
+
+    def rebuilt(self, site: House) -> Rebuilt:
+        spool, rules = Spool(site.settings.spool), site.settings.site.completeness
+        return rebuild(site.database, spool, rules, actor="test", progress=lambda *_told: None)
+
+    def older(self, site: House) -> FileDataset:
+        """Give an image that is here, and deleted as its row says."""
+        [image] = images(1)
+        deleted(site, image)
+        [before] = custody(site)
+        site.receive(image)
+        with site.database.begin() as session:
+            session.scalars(select(CustodyRow)).one().purged_at = before.purged_at
+        return image
+
+    def test_is_put_right_by_the_index_made_anew(self, site: House) -> None:
+        self.older(site)
+        found = self.rebuilt(site)
+        assert (found.files, found.known, found.indexed, found.restored) == (1, 0, 0, 1)
+        assert purge.finish(site.database, site.settings.spool) == 0
+        assert stored(site)[0].exists()
+        assert (custody(site)[0].purged_at, differences(site)) == (None, {})
+        again = self.rebuilt(site)
+        assert (again.known, again.restored, again.studies) == (1, 0, 0)
+
+    def test_does_not_bring_back_what_retention_deletes_meanwhile(
+        self, site: House, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        self.older(site)
+
+        def deleted_after(*given: Any) -> object:  # noqa: ANN401
+            arrival = read_arrival(*given)
+            assert purge.finish(site.database, site.settings.spool) == 1
+            return arrival
+
+        monkeypatch.setattr("triage.commands.rebuild.read_arrival", deleted_after)
+        found = self.rebuilt(site)
+        assert (found.restored, found.studies) == (0, 0)
+        assert custody(site)[0].purged_at is not None
+        assert differences(site) == {}
 
 
 class TestTheDeletionUnderWay:
