@@ -6,7 +6,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,11 +47,11 @@ class Receiver:
 
 @contextmanager
 def receivers(folder: Path) -> Iterator[list[Receiver]]:
-    """Run storescp (tuned, no sync), Orthanc (storage synced), and this listener twice.
+    """Run storescp (tuned, no sync), the same synced, Orthanc (storage synced), and ours twice.
 
     The first of ours has a process for each core, the second a single one; both sync file and
-    folder before each answer. TCP_NODELAY=1 is in the environment of the other two, or each of
-    their answers waits 40 ms for the sender's acknowledgement.
+    folder before each answer, as the synced storescp does. TCP_NODELAY=1 is in the environment of
+    the others, or each of their answers waits 40 ms for the sender's acknowledgement.
     """
     options = ("+B", "-pdu", "131072", "-dhl", "--fork")
     with ExitStack() as stack:
@@ -64,7 +64,12 @@ def receivers(folder: Path) -> Iterator[list[Receiver]]:
             ))
             for name, processes in (("triage", 0), ("triage, 1 process", 1))
         ]  # fmt: skip
-        scp = stack.enter_context(storescp(folder / "storescp", *options))
+        scps = [("storescp", stack.enter_context(storescp(folder / "storescp", *options)))]
+        shim = _shim(folder)
+        if shim is not None:
+            with _preloaded(shim):
+                synced = stack.enter_context(storescp(folder / "synced", *options))
+            scps.append(("storescp, synced", synced))
         pacs = stack.enter_context(orthanc(folder / "orthanc", SyncStorageArea=True))
 
         def forget() -> None:
@@ -72,10 +77,13 @@ def receivers(folder: Path) -> Iterator[list[Receiver]]:
                 pacs.delete(f"/patients/{patient}")
 
         yield [
-            Receiver(
-                "storescp", scp.port, scp.ae_title, scp.process.pid,
-                stored=lambda: len(scp.files()),
-                empty=lambda: _remove(scp.folder),
+            *(
+                Receiver(
+                    name, scp.port, scp.ae_title, scp.process.pid,
+                    stored=lambda scp=scp: len(scp.files()),  # type: ignore[misc]
+                    empty=lambda scp=scp: _remove(scp.folder),  # type: ignore[misc]
+                )
+                for name, scp in scps
             ),
             Receiver(
                 "Orthanc", pacs.dicom_port, pacs.ae_title, pacs.process.pid,
@@ -91,6 +99,27 @@ def receivers(folder: Path) -> Iterator[list[Receiver]]:
                 for name, one in ours
             ),
         ]  # fmt: skip
+
+
+def _shim(folder: Path) -> Path | None:
+    """Build what makes a program sync each file that it writes; None without a compiler."""
+    compiler, built = shutil.which("cc"), folder / "synced.so"
+    if compiler is None:
+        print("no C compiler, so storescp is not measured with syncs")  # noqa: T201
+        return None
+    source = Path(__file__).with_name("synced.c")
+    subprocess.run([compiler, "-O2", "-shared", "-fPIC", "-o", built, source, "-ldl"], check=True)
+    return built
+
+
+@contextmanager
+def _preloaded(library: Path) -> Iterator[None]:
+    """Start programs with a library before all others."""
+    os.environ["LD_PRELOAD"] = str(library)
+    try:
+        yield
+    finally:
+        del os.environ["LD_PRELOAD"]
 
 
 def _remove(folder: Path) -> None:
@@ -126,11 +155,9 @@ def family(pid: int) -> list[int]:
     """Give a process and its descendants."""
     found = [pid]
     for one in found:
-        for task in Path(f"/proc/{one}/task").glob("*/children"):
-            try:
-                found += [int(child) for child in task.read_text().split()]
-            except OSError:
-                continue
+        with suppress(OSError):  # it ended meanwhile
+            for task in Path(f"/proc/{one}/task").iterdir():
+                found += [int(child) for child in (task / "children").read_text().split()]
     return found
 
 
