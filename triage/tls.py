@@ -62,7 +62,14 @@ class Credentials(Frozen):
     """The authorities that the other side's certificate may come from."""
 
 
-class TlsPort(Credentials):
+class ServerTls(Credentials):
+    """What a port of ours shows and asks for."""
+
+    client_certificates: Literal["required", "none"] = "required"
+    """None encrypts without knowing the caller: only for a modality that has no certificate."""
+
+
+class TlsPort(ServerTls):
     """The listener's TLS port."""
 
     enabled: bool = False
@@ -70,8 +77,6 @@ class TlsPort(Credentials):
     """Registered as dicom-tls."""
     plain: bool = True
     """Whether the listener's plain port stays open beside it."""
-    client_certificates: Literal["required", "none"] = "required"
-    """None encrypts without knowing the caller: only for a modality that has no certificate."""
 
 
 class TlsPeer(Credentials):
@@ -108,9 +113,9 @@ def _inside(value: Any, state: Path) -> Any:  # noqa: ANN401 - any setting
 
 
 def _own_files(node: Credentials, folder: Path) -> dict[str, Path | None]:
-    role = "server" if isinstance(node, TlsPort) else "client"
+    role = "server" if isinstance(node, ServerTls) else "client"
     own = folder / f"{role}.pem"
-    has_own = isinstance(node, TlsPort) or own.is_file()
+    has_own = isinstance(node, ServerTls) or own.is_file()
     return {
         "certificate_file": node.certificate_file or (own if has_own else None),
         "key_file": node.key_file
@@ -119,13 +124,13 @@ def _own_files(node: Credentials, folder: Path) -> dict[str, Path | None]:
     }
 
 
-def server_context(of: TlsPort) -> ssl.SSLContext:
+def server_context(of: ServerTls) -> "Trust":
     """Give what a TLS port speaks.
 
     Raises:
         ConfigError: a file is missing, unreadable, or does not belong to the others.
     """
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context = Trust(ssl.PROTOCOL_TLS_SERVER)
     _harden(context)
     context.num_tickets = 0  # nothing is resumed, and nothing is written that nobody reads
     context.options |= ssl.OP_NO_TICKET | ssl.OP_CIPHER_SERVER_PREFERENCE
@@ -137,7 +142,7 @@ def server_context(of: TlsPort) -> ssl.SSLContext:
 
 
 class Trust(ssl.SSLContext):
-    """What one call over TLS speaks and believes, and why it failed if it did."""
+    """What a connection over TLS speaks and believes, and why it failed if it did."""
 
     pins: tuple[str, ...] = ()
     deadline_s: float = 10.0
@@ -164,7 +169,7 @@ def client_context(of: TlsPeer, deadline_s: float = 10.0) -> Trust:
 
 
 class Dialled(ssl.SSLSocket):
-    """Our side of a call: a handshake with a deadline in all, the pin, and why it went wrong."""
+    """Our side of a connection: a handshake with a deadline in all, the pin, why it went wrong."""
 
     context: Trust
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import AfterValidator, Discriminator, Field, PositiveFloat, PositiveInt, Tag
 
 from triage.frozen import AETitle, Frozen, Port
-from triage.tls import TlsPeer
+from triage.tls import ServerTls, TlsPeer
 
 Role = Literal["requester", "performer", "watcher"]
 """What a program or application entity may do: create and ask to cancel; claim, update and
@@ -43,6 +43,8 @@ class WorkManager(Frozen):
     host: str = "127.0.0.1"
     port: Port = 11114
     ae_title: AETitle = "TRIAGE_UPS"
+    tls: ServerTls | None = None
+    """The port takes calls over TLS, and no others; ``{}`` is enough after ``triage tls init``."""
     peers: tuple[WorkPeer, ...] = ()
     """Who may associate; nobody else is accepted."""
     max_associations: PositiveInt = 8

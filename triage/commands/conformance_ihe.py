@@ -24,8 +24,9 @@ class Claim:
 
 
 NOT_CLAIMED: Final[Mapping[str, str]] = {
-    "ATNA Secure Node, Secure Application": "audit rows are written in the words of PS3.15 A.5 and "
-    "chained by hashes, but sent to no Audit Record Repository; DIMSE has no TLS here",
+    "ATNA Secure Node, Secure Application": "audit rows go to audit.collectors (ITI-20), but TLS "
+    "(ITI-19) is a setting of each port, event reports of work items come without it, and time is "
+    "the host's",
     "CT Time Client": "the clock is the host's",
     "SWF Acquisition Modality, PIR": "no worklist is queried and no MPPS is sent",
     "Import Reconciliation, PDI, XDS-I": "none of their transactions exists here",

@@ -1,5 +1,6 @@
 """``triage doctor``: what this installation can and cannot do, each line with its fix."""
 
+import shlex
 import shutil
 import socket
 import sys
@@ -38,6 +39,7 @@ FIXES = {
     "broker": "check broker.url in site.yaml: redis://HOST:PORT/0",
 }
 """What to do where a check itself cannot run."""
+NO_ECHO = "check address, port and AE titles on both sides, and that it knows ours"
 
 
 def examine(settings: Settings) -> list[Check]:
@@ -136,24 +138,30 @@ def _detectors(settings: Settings) -> Iterator[Check]:
         )
 
 
-def _destinations(settings: Settings) -> Iterator[Check]:
+def _nodes(settings: Settings) -> Iterator[Check]:
+    """Greet whom we send to or ask, each at its own place.
+
+    Requesters of Storage Commitment are left out: a modality may be switched off.
+    """
+    from triage.commands.node_call import every
+    from triage.commands.node_rows import ANSWERS, RECEIVES
     from triage.commands.node_test import shake
-    from triage.destinations import Dimse
     from triage.dimse import echo
 
-    for one in settings.site.destinations:
-        if not isinstance(one, Dimse):
+    for one in every(settings):
+        if one.does == ANSWERS:
             continue
-        where = f"{one.ae_title}@{one.host}:{one.port}"
-        fix = "check address, port and AE titles on both sides, and that the PACS knows ours"
+        who = one.name if one.does == RECEIVES else f"{one.name} {one.does}"
         try:
-            echo(one)
+            echo(one.to)
         except TriageError as why:
-            yield Check(f"echo {one.name}", ok=False, found=str(why), fix=fix)
-        else:
-            yield Check(f"echo {one.name}", ok=True, found=where)
-            if one.tls is not None:
-                yield replace(shake(one, one.tls), name=f"TLS of {one.name}")
+            fix = f"{NO_ECHO}; {shlex.join(['triage', 'node', 'test', one.name])}"
+            yield Check(f"echo {who}", ok=False, found=str(why), fix=fix)
+            continue
+        where = f"{one.to.ae_title}@{one.to.host}:{one.to.port}"
+        yield Check(f"echo {who}", ok=True, found=where)
+        if one.to.tls is not None:
+            yield replace(shake(one.to, one.to.tls), name=f"TLS of {who}")
 
 
 def _interfaces(settings: Settings) -> Iterator[Check]:
@@ -229,7 +237,7 @@ def _tools(_settings: Settings) -> Iterator[Check]:
 
 
 PARTS: tuple[Callable[[Settings], Iterator[Check]], ...] = (
-    _versions, _configuration, _database, _spool, _custody, _detectors, _destinations,
+    _versions, _configuration, _database, _spool, _custody, _detectors, _nodes,
     _interfaces, _tls, _refused, _broker, _ports, _tools,
     *SAFETY,
 )  # fmt: skip

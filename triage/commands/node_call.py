@@ -54,7 +54,7 @@ def calls(settings: Settings, name: str, *, tls: bool) -> list[Call]:
         of = located(TlsPeer(), settings.state) if tls else None
         to = replace(send.parse(name, ours), tls=of, deadline_s=WAIT_S)
         return [Call(name, RECEIVES, to, (find, store))]
-    known = list(_all(settings))
+    known = list(every(settings))
     if found := [one for one in known if name in {one.name, one.to.ae_title}]:
         return found
     peers = () if settings.peers == "any" else settings.peers
@@ -66,7 +66,8 @@ def calls(settings: Settings, name: str, *, tls: bool) -> list[Call]:
     raise ConfigError(msg)
 
 
-def _all(settings: Settings) -> Iterator[Call]:
+def every(settings: Settings) -> Iterator[Call]:
+    """Give every place that the site calls by DIMSE, with the patience of a person."""
     site, ours = named(settings.site), settings.site.listener.ae_title
     for to in site.destinations:
         if isinstance(to, Dimse):

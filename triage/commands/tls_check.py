@@ -17,11 +17,12 @@ from triage import nodes
 from triage.commands.checks import Check
 from triage.destinations import Dimse
 from triage.errors import ConfigError
-from triage.settings import Settings
+from triage.settings import Settings, Site
 from triage.tls import (
     FOLDER,
     WARN_DAYS,
     Credentials,
+    ServerTls,
     TlsPeer,
     client_context,
     fingerprint,
@@ -62,8 +63,8 @@ def examine(settings: Settings) -> list[Check]:
 def _used(settings: Settings) -> Iterator[tuple[str, str, Credentials]]:
     """Give role, name and files of each place where the settings turn TLS on."""
     site = settings.site
-    if site.listener.tls.enabled:
-        yield "server", "listener", site.listener.tls
+    for name, of in _ports(site):
+        yield "server", name, of
     for one in (*site.destinations, *site.ups.performer.managers):
         if isinstance(one, Dimse | DimseManager) and one.tls is not None:
             yield "client", one.name, one.tls
@@ -78,6 +79,14 @@ def _used(settings: Settings) -> Iterator[tuple[str, str, Credentials]]:
     for peer in site.ups.manager.peers:
         if peer.tls is not None:
             yield "client", peer.ae_title, peer.tls
+
+
+def _ports(site: Site) -> Iterator[tuple[str, ServerTls]]:
+    if site.listener.tls.enabled:
+        yield "listener", site.listener.tls
+    manager = site.ups.manager
+    if manager.enabled and manager.tls is not None:
+        yield "manager of work items", manager.tls
 
 
 def _permissions(folder: Path) -> Iterator[Check]:

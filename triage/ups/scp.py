@@ -18,6 +18,7 @@ from db.engine import Database
 from triage import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME, log
 from triage.ups import content, manager, watching
 from triage.ups.rows import Asker, do
+from triage.ups.shielded import Shielded
 from triage.ups.words import PULL, PUSH, QUERY, WATCH, Action, NotDone, Status
 from triage.workflow import WorkManager, WorkPeer
 
@@ -48,8 +49,13 @@ class Scp:
         """Received by each association since its last whole message."""
 
     def start(self) -> int:
-        """Listen in threads; gives the port."""
-        ae = AE(ae_title=self._settings.ae_title)
+        """Listen in threads; gives the port.
+
+        Raises:
+            ConfigError: the files for TLS do not go together.
+        """
+        title, tls = self._settings.ae_title, self._settings.tls
+        ae = AE(ae_title=title) if tls is None else Shielded(title, tls)
         ae.implementation_class_uid = IMPLEMENTATION_CLASS_UID
         ae.implementation_version_name = IMPLEMENTATION_VERSION_NAME
         ae.maximum_associations = self._settings.max_associations

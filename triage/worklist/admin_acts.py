@@ -124,7 +124,10 @@ def change_access(request: Request, name: Text = "", act: Text = "", sure: Sure 
 def examine(request: Request, sure: Sure = "") -> Response:
     """Run ``triage doctor`` and show what it found, audited."""
     if sure != YES:
-        said = "Every check of triage doctor runs now; it calls the destinations, stores nothing."
+        said = (
+            "Every check of triage doctor runs now; it calls the destinations and the sources of "
+            "counts and priors, stores nothing."
+        )
         return _ask(request, "Examine the installation", said, {})
     checks = _examined(request)
     with context.of(request).database.begin() as session:

@@ -1,6 +1,7 @@
 """``triage node`` for those that we ask, and those that we answer, beside site.yaml."""
 
 import json
+import shlex
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -31,6 +32,7 @@ from tests.workers.test_promises import DX, Requester, ask, hearing, work
 from tests.workers.test_road import NOWHERE
 from triage import commitment
 from triage import settings as configuration
+from triage.commands import doctor
 from triage.commands.common import FAILED, OK, SETUP, USAGE
 from triage.dimse import VERIFICATION
 from triage.errors import ConfigError
@@ -259,6 +261,19 @@ def test_a_source_of_priors_that_was_added_is_asked(state: Path) -> None:
 
 
 @contextmanager
+def refusing() -> Iterator[int]:
+    """Run a SHY that knows another caller than us; gives its port."""
+    ae = AE(ae_title="SHY")
+    ae.add_supported_context(VERIFICATION, ImplicitVRLittleEndian)
+    ae.require_calling_aet = ["OTHER"]
+    server: Any = ae.start_server(("127.0.0.1", 0), block=False)
+    try:
+        yield server.socket.getsockname()[1]
+    finally:
+        server.shutdown()
+
+
+@contextmanager
 def hearing_and_there(*, provider: bool) -> Iterator[int]:
     """Run an ASKER that may take us as the provider of Storage Commitment."""
     ae = AE(ae_title="ASKER")
@@ -319,5 +334,56 @@ class TestTesting:
         assert written["count_sources"][0]["tls"] == {"pins": [keys.digest("server.pem")]}
         _, found = ticks(state, "triage")
         assert (found["TLS"], found["C-ECHO"]) == (True, True)
+        greeted = {line.name: line.ok for line in doctor._nodes(configuration.load(state))}
+        assert greeted == {"echo triage counts": True, "TLS of triage counts": True}
         names = [line["name"] for line in triage("tls", "check", "--state", state, "--json").json]
         assert "tls of triage" in names
+
+
+class TestDoctor:
+    def test_sources_that_answer_are_ticks_at_their_places(self, tmp_path: Path) -> None:
+        with dcmqrscp(tmp_path / "archive") as scp:
+            where = f"127.0.0.1:{scp.port}"
+            for does in ("--to", "--counts", "--priors"):
+                node(tmp_path, "add", scp.ae_title, "--name", "pacs", does, where)
+            found = doctored(tmp_path)
+        there = (True, f"{scp.ae_title}@{where}", "")
+        assert found == {
+            "echo pacs": there, "echo pacs counts": there, "echo pacs has priors": there,
+        }  # fmt: skip
+
+    @REFUSED
+    def test_each_that_is_away_or_refuses_us_is_a_cross_with_why_and_the_next_command(
+        self, tmp_path: Path
+    ) -> None:
+        with dcmqrscp(tmp_path / "archive") as scp, refusing() as port:
+            away = f"127.0.0.1:{free_port()}"
+            node(tmp_path, "add", "GONE", "--counts", away)
+            node(tmp_path, "add", "SHY", "--counts", f"127.0.0.1:{port}")
+            node(tmp_path, "add", "GONE", "--name", "old archive", "--priors", away)
+            node(tmp_path, "add", scp.ae_title, "--priors", f"127.0.0.1:{scp.port}")
+            node(tmp_path, "add", "OFF", "--answers", away)
+            found = doctored(tmp_path)
+        assert {name: ok for name, (ok, _, _) in found.items()} == {
+            "echo gone counts": False, "echo shy counts": False,
+            "echo old archive has priors": False,
+            f"echo {scp.ae_title.lower()} has priors": True,
+        }  # fmt: skip
+        _, why, fix = found["echo gone counts"]
+        assert f"no association with GONE at {away}" in why
+        assert fix.endswith("; triage node test gone")
+        _, why, fix = found["echo shy counts"]
+        assert "Calling AE title not recognised" in why
+        assert fix.endswith("; triage node test shy")
+        command = found["echo old archive has priors"][2].rpartition("; triage ")[2]
+        assert ticks(tmp_path, *shlex.split(command)[2:]) == (FAILED, {"TCP": False})
+
+
+def doctored(state: Path) -> dict[str, tuple[bool, str, str]]:
+    """Give what the whole doctor says of those that it calls by DIMSE."""
+    lines = triage("doctor", "--json", "--state", state).json
+    return {
+        one["name"]: (one["ok"], one["found"], one["fix"])
+        for one in lines
+        if one["name"].startswith(("echo ", "TLS of "))
+    }
