@@ -1,5 +1,6 @@
 """A modality and a PACS as they speak of what they did: MPPS, IAN and Storage Commitment."""
 
+import ssl
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
@@ -19,13 +20,18 @@ Named = Mapping[str, Sequence[str]]
 
 @contextmanager
 def speaking(
-    port: int, *classes: str, ae_title: str = "CT1", called: str = "TRIAGE"
+    port: int,
+    *classes: str,
+    ae_title: str = "CT1",
+    called: str = "TRIAGE",
+    tls: ssl.SSLContext | None = None,
 ) -> Iterator[Association]:
     """Hold an association for these SOP classes, all three by default."""
     ae = AE(ae_title=ae_title)
     for uid in classes or (MPPS, IAN, commitment.SOP_CLASS):
         ae.add_requested_context(uid, ExplicitVRLittleEndian)
-    association = ae.associate("127.0.0.1", port, ae_title=called)
+    over = (tls, "localhost") if tls is not None else None
+    association = ae.associate("127.0.0.1", port, ae_title=called, tls_args=over)
     assert association.is_established
     try:
         yield association
