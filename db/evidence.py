@@ -143,7 +143,7 @@ class UrgencyRow(Base):
 
 
 class RejectedInstanceRow(Base):
-    """An instance that a rejection note (IHE IOCM) took back at its source."""
+    """An instance that a rejection note (IHE IOCM) took back at its source, here or not yet."""
 
     __tablename__ = "rejected_instance"
     __table_args__ = (UniqueConstraint("study_id", "sop_instance_uid"),)

@@ -1,10 +1,11 @@
 """``triage rebuild-index``: rows made anew from the spool, after the database was lost or is old.
 
-A study is indexed whole, in one transaction: nothing of it is analysed before all of it is there,
-and a run that was cut off goes on with the studies that are missing.
+A study is indexed whole, in one transaction: nothing of it is analysed before all of it is there
+and what its modality said of it is known again, and a run that was cut off goes on with the studies
+that are missing.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -21,7 +22,9 @@ from db.queries import NOT_IMAGES
 from db.states import StudyState
 from db.tables import GenerationMemberRow, GenerationRow, InstanceRow, QuarantineRow, StudyRow
 from db.upsert import insert_once
+from triage import evidence
 from triage.arrival import Arrival, Unindexable, read_arrival
+from triage.evidence import ended
 from triage.ingest import index
 from triage.record.generations import ClosedGeneration, noted
 from triage.settings import Completeness
@@ -44,6 +47,8 @@ class Rebuilt:
     studies: int = 0
     generations: int = 0
     """Closed again as they were."""
+    steps: int = 0
+    """Ended procedure steps that were kept, and not known."""
     quarantined: int = 0
     corrupt: list[str] = field(default_factory=list)
     """Digests of files whose bytes are no longer what they were: not indexed."""
@@ -68,10 +73,15 @@ def rebuild(
             here = _here(session, spool.root, uid, files)
             restored = _index(session, spool.root, rules, here)
             done.generations += _close_again(session, spool.root, uid) if here else 0
+            # At last: a study that they hold has its generations by then, and their numbers.
+            done.steps += _recall(session, ended.of_study(spool.root, uid)) if here else 0
         done.indexed += len(here) - restored
         done.restored += restored
         done.studies += bool(here)
         progress("studies", number, len(ordered))
+    for path in ended.every(spool.root):  # of studies that are known, or have not come
+        with database.begin() as session:
+            done.steps += _recall(session, [path])
     _audit(database, done, actor)
     return done
 
@@ -190,6 +200,11 @@ def _close_again(session: Session, root: Path, uid: str) -> int:
     return count
 
 
+def _recall(session: Session, messages: Iterable[Path]) -> int:
+    """Write what kept messages say of procedure steps; gives how many were not known."""
+    return sum(evidence.recall(session, path) for path in messages)
+
+
 def _write(
     session: Session,
     study: StudyRow,
@@ -226,7 +241,7 @@ def _audit(database: Database, done: Rebuilt, actor: str) -> None:
         detail={
             "files": done.files, "indexed": done.indexed, "restored": done.restored,
             "studies": done.studies,
-            "generations": done.generations, "quarantined": done.quarantined,
+            "generations": done.generations, "steps": done.steps, "quarantined": done.quarantined,
             "corrupt": len(done.corrupt),
         },
     )  # fmt: skip

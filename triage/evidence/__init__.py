@@ -5,7 +5,7 @@ says what to expect, silence is learnt or configured; time runs out last.
 """
 
 from triage.evidence.arrivals import arrived, restored
-from triage.evidence.messages import take
+from triage.evidence.messages import recall, take
 from triage.evidence.shown import Shown, shown
 from triage.evidence.verdict import Verdict, closed, judge, unfinished
 
@@ -15,6 +15,7 @@ __all__ = [
     "arrived",
     "closed",
     "judge",
+    "recall",
     "restored",
     "shown",
     "take",

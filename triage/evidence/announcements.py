@@ -11,7 +11,6 @@ from sqlalchemy.orm import Session
 from db import conflicts
 from db.engine import now
 from db.evidence import AnnouncedInstanceRow, AnnouncedStudyRow, AnnouncementRow
-from db.states import StudyState
 from db.tables import InstanceRow, StudyRow
 from db.upsert import insert_once
 from triage.errors import REASONS
@@ -21,9 +20,11 @@ MPPS: Final = "mpps"
 IAN: Final = "ian"
 IN_PROGRESS: Final = "IN PROGRESS"
 DISCONTINUED: Final = "DISCONTINUED"
+ENDED: Final = frozenset(("COMPLETED", DISCONTINUED))
 AVAILABLE: Final = "AVAILABLE"
 WRONG_ENTRY: Final = "110514"
 """Incorrect worklist entry selected (DCM, CID 9301)."""
+CODE: Final = "wrong-worklist-entry"
 NOT_THERE: Final = "UNAVAILABLE"
 REFERENCES: Final = ("ReferencedImageSequence", "ReferencedNonImageCompositeSOPInstanceSequence")
 ACTOR: Final = "ingestor"
@@ -85,7 +86,8 @@ def of_notification(told: Dataset, uid: str, ae_title: str) -> Announcement:
 def save(session: Session, told: Announcement) -> tuple[StudyRow, ...]:
     """Write an announcement; gives the studies that it speaks about and that are here, locked.
 
-    Twice is once, and an older message about a step changes nothing.
+    Twice is once, and an older message about a step changes nothing. Of two with one number the
+    later counts: the sender was told that the first had failed, and said it again.
     """
     studies = tuple(
         session.scalars(
@@ -107,7 +109,7 @@ def save(session: Session, told: Announcement) -> tuple[StudyRow, ...]:
         .where(AnnouncementRow.sop_instance_uid == told.sop_instance_uid)
         .with_for_update()
     ).one()
-    if told.revision <= row.revision:
+    if told.revision < row.revision:
         return studies
     row.state, row.revision, row.reason_code = told.state, told.revision, told.reason_code
     row.listed, row.last_at = len(told.instances), at
@@ -118,6 +120,14 @@ def save(session: Session, told: Announcement) -> tuple[StudyRow, ...]:
     row.missing = missing(session, row.id)
     session.flush()
     return studies
+
+
+def is_known(session: Session, told: Announcement) -> bool:
+    """Tell whether this message, or a later one about the same step, was written."""
+    known = select(AnnouncementRow.revision).where(
+        AnnouncementRow.sop_instance_uid == told.sop_instance_uid
+    )
+    return (session.scalar(known) or 0) >= told.revision
 
 
 def missing(session: Session, announcement_id: int) -> int:
@@ -171,12 +181,10 @@ def object_to(session: Session, study: StudyRow) -> bool:
         for one in of_study(session, study.study_instance_uid)
         if one.state == DISCONTINUED and one.reason_code == WRONG_ENTRY
     ]
-    if not wrong or study.state == StudyState.HELD:
-        return bool(wrong)
-    code = "wrong-worklist-entry"
-    step = wrong[0].sop_instance_uid
-    conflicts.hold(session, study, code, REASONS[code].meaning, actor=ACTOR, subject=step)
-    return True
+    if wrong and not any(one.code == CODE for one in conflicts.standing(session, study.id)):
+        step = wrong[0].sop_instance_uid
+        conflicts.hold(session, study, CODE, REASONS[CODE].meaning, actor=ACTOR, subject=step)
+    return bool(wrong)
 
 
 def _performed(step: Dataset) -> Iterator[tuple[str, str]]:

@@ -28,7 +28,8 @@ def arrived(session: Session, study: StudyRow, arrival: Arrival, rules: Complete
     """Note a new instance of a locked study; gives when the study is next looked at.
 
     That is at once where an announcement has now come true, else after the quiet period. A study
-    that was held because it was incomplete is let go on; one of a wrong worklist entry is held.
+    that was held because it was incomplete, or because all its images had been rejected, is let go
+    on; one of a wrong worklist entry is held, and what a note rejected before is put aside.
     """
     station = _station(arrival)
     _note_series(session, study, arrival, station, rules)
@@ -40,8 +41,10 @@ def arrived(session: Session, study: StudyRow, arrival: Arrival, rules: Complete
     due_at = now(session) + timedelta(seconds=0 if done else wait.seconds)
     if arrival.rejects[0]:
         rejections.apply(session, study, arrival)
-    elif not announcements.object_to(session, study):
-        _free(session, study, due_at)
+        return due_at
+    adds = not rejections.was_rejected(session, study, arrival) and rejections.is_image(arrival)
+    if not announcements.object_to(session, study):
+        _free(session, study, due_at, adds_image=adds)
     return due_at
 
 
@@ -52,7 +55,7 @@ def restored(session: Session, study: StudyRow, arrival: Arrival, rules: Complet
     """
     wait = pace.quiet(session, rules, _station(arrival), arrival.values["Modality"])
     due_at = now(session) + timedelta(seconds=wait.seconds)
-    _free(session, study, due_at)
+    _free(session, study, due_at, adds_image=rejections.is_image(arrival))
     return due_at
 
 
@@ -121,11 +124,14 @@ def _ask_later(session: Session, study: StudyRow, arrival: Arrival, rules: Compl
     session.flush()
 
 
-def _free(session: Session, study: StudyRow, due_at: datetime) -> None:
-    """Let a study go on that was held because not all of it is here: something came."""
+def _free(session: Session, study: StudyRow, due_at: datetime, *, adds_image: bool) -> None:
+    """Let a study go on that was held because of what is not here: something came.
+
+    One of which no image was left needs an image that is not rejected.
+    """
     if study.state != StudyState.HELD:
         return
-    lacking = (INCOMPLETE, DELETED)
+    lacking = {INCOMPLETE, DELETED} | ({rejections.CODE} if adds_image else set())
     doubts = [one for one in conflicts.standing(session, study.id) if one.code in lacking]
     for doubt in doubts:
         conflicts.settle(session, doubt, conflicts.CORRECTED, actor=ACTOR)

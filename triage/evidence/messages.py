@@ -16,7 +16,7 @@ from db.engine import now
 from db.states import StudyState
 from db.tables import StudyRow
 from triage.arrival import READ_ERRORS, text
-from triage.evidence import announcements, promises
+from triage.evidence import announcements, ended, promises
 
 ACTOR: Final = "ingestor"
 PERFORMED_STEP: Final = "1.2.840.10008.3.1.2.3.3"
@@ -24,7 +24,12 @@ REPORT: Final = "N_EVENT_REPORT"
 
 
 def take(session: Session, path: Path) -> bool:
-    """Write what one message in the spool says; False where it is a report on a commitment."""
+    """Write what one message in the spool says; False where it is a report on a commitment.
+
+    Raises:
+        OSError: it ends a procedure step, and cannot be kept.
+    """
+    told = None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # they quote values
         try:
@@ -32,15 +37,40 @@ def take(session: Session, path: Path) -> bool:
             operation, revision = _note(message)
             if operation == REPORT:
                 return False
-            _write(session, message, operation, revision)
+            if operation == "N_ACTION":
+                promises.requested(session, message, _sender(message))
+            else:
+                told = _told(message, revision)
+                _apply(session, told)
         except READ_ERRORS as why:
-            reason = {"reason": f"unreadable: {type(why).__name__}"}
-            entry = Entry(
-                event=Event.SECURITY_ALERT, kind="message.unreadable", outcome=MINOR, actor=ACTOR,
-                detail=reason,
-            )  # fmt: skip
-            record(session, entry)
+            _unreadable(session, why)
+    if told is not None and told.state in announcements.ENDED:
+        ended.keep(path, told.sop_instance_uid, told.study_instance_uids)
     return True
+
+
+def recall(session: Session, path: Path) -> bool:
+    """Write what a kept message on a step says; False where the rows know it, or it is damaged."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # they quote values
+        try:
+            message = pydicom.dcmread(path)
+            told = _told(message, _note(message)[1])
+        except READ_ERRORS as why:
+            _unreadable(session, why)
+            return False
+    if announcements.is_known(session, told):
+        return False
+    _apply(session, told)
+    return True
+
+
+def _unreadable(session: Session, why: Exception) -> None:
+    entry = Entry(
+        event=Event.SECURITY_ALERT, kind="message.unreadable", outcome=MINOR, actor=ACTOR,
+        detail={"reason": f"unreadable: {type(why).__name__}"},
+    )  # fmt: skip
+    record(session, entry)
 
 
 def _note(message: FileDataset) -> tuple[str, int]:
@@ -51,17 +81,19 @@ def _note(message: FileDataset) -> tuple[str, int]:
     return str(facts.get("operation", REPORT)), int(facts.get("revision", 1))
 
 
-def _write(session: Session, message: FileDataset, operation: str, revision: int) -> None:
+def _sender(message: FileDataset) -> str:
+    return text(message.file_meta, "SendingApplicationEntityTitle")[:16]
+
+
+def _told(message: FileDataset, revision: int) -> announcements.Announcement:
     meta = message.file_meta
-    sender = text(meta, "SendingApplicationEntityTitle")[:16]
-    uid = str(meta.MediaStorageSOPInstanceUID)
-    if operation == "N_ACTION":
-        promises.requested(session, message, sender)
-        return
+    uid, sender = str(meta.MediaStorageSOPInstanceUID), _sender(message)
     if meta.MediaStorageSOPClassUID == PERFORMED_STEP:
-        told = announcements.of_step(message, uid, sender, revision)
-    else:
-        told = announcements.of_notification(message, uid, sender)
+        return announcements.of_step(message, uid, sender, revision)
+    return announcements.of_notification(message, uid, sender)
+
+
+def _apply(session: Session, told: announcements.Announcement) -> None:
     for study in announcements.save(session, told):
         if not announcements.object_to(session, study):
             _hurry(session, study, told)

@@ -264,19 +264,21 @@ def _rule(case: _Case, *, met: bool = True) -> Expected | None:
     if not case.rules.expected:
         return None
     series = _series(case)
-    fitting = (one for one in case.rules.expected if _fits(one, series))
-    return next((one for one in fitting if _is_met(one, series) == met), None)
+    fitting = ((rule, _fitting(rule, series)) for rule in case.rules.expected)
+    return next((rule for rule, its in fitting if its and _is_met(rule, its) == met), None)
 
 
-def _fits(rule: Expected, series: list[SeriesArrivalRow]) -> bool:
-    return any(
-        (not rule.modality or one.modality in rule.modality)
-        and (not rule.body_part or one.body_part in rule.body_part)
+def _fitting(rule: Expected, series: Sequence[SeriesArrivalRow]) -> list[SeriesArrivalRow]:
+    """Give the series that a rule speaks of; others of the study neither meet nor fail it."""
+    return [
+        one
         for one in series
-    )
+        if (not rule.modality or one.modality in rule.modality)
+        and (not rule.body_part or one.body_part in rule.body_part)
+    ]
 
 
-def _is_met(rule: Expected, series: list[SeriesArrivalRow]) -> bool:
+def _is_met(rule: Expected, series: Sequence[SeriesArrivalRow]) -> bool:
     return (
         len(series) >= rule.min_series
         and sum(one.instances for one in series) >= rule.min_images
@@ -285,7 +287,7 @@ def _is_met(rule: Expected, series: list[SeriesArrivalRow]) -> bool:
 
 
 def _unmet(case: _Case, rule: Expected) -> Verdict:
-    series = _series(case)
+    series = _fitting(rule, _series(case))
     held = sum(one.instances for one in series)
     if held < rule.min_images:
         sentence = f"{held} of at least {rule.min_images} received"

@@ -49,7 +49,7 @@ def test_each_command_works_on_a_real_site(state: Path) -> None:
     assert totals["balanced"] is True
     assert "3 files, 3 known, 0 indexed" in said(state, "rebuild-index")
     assert json.loads(said(state, "purge", "--dry-run", "--json")) == {
-        "dry_run": True, "studies": [], "documents_of": 0,
+        "dry_run": True, "studies": [], "documents_of": 0, "promised": 0,
     }  # fmt: skip
     assert "The images of 0 studies" in said(state, "purge")
 

@@ -332,7 +332,7 @@ class TestTheDeletionUnderWay:
         monkeypatch.setattr(purge, "_unlink", interrupted)
         if how == "purge":
             assert purge.purge_study(
-                site.database, site.settings.spool, 1, SOON, actor="test"
+                site.database, site.settings.spool, 1, purge.Rules(SOON), actor="test"
             )  # fmt: skip
         else:
             with site.database.begin() as session:
