@@ -162,6 +162,7 @@ def _process_as_before() -> Iterator[None]:
     structlog.configure(**before)
     structlog.contextvars.clear_contextvars()
     logging.captureWarnings(capture=False)
+    logging.disable(logging.NOTSET)
     root.handlers[:] = handlers
     root.setLevel(level)
     for name in {*os.environ, *environment}:

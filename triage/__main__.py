@@ -11,6 +11,7 @@ if __name__ == "__main__":  # before the imports that cost
 
 import typer
 
+from triage import log
 from triage.commands import (
     common,
     doors_custody,
@@ -378,6 +379,7 @@ def main() -> None:
     from triage.commands import loading
 
     loading.begin()  # of the installed program, which comes here by an import
+    log.hush()
     try:
         app(prog_name="triage")
     except TriageError as why:

@@ -1,8 +1,14 @@
-"""Structured logs: one JSON object (or one coloured line) an event, internal ids only."""
+"""Structured logs: one JSON object (or one coloured line) an event, internal ids only.
+
+Libraries quote values of data sets in what they log and warn. Whatever level their own loggers
+have, and whenever they are imported, nothing of theirs below an error is written, and of an error
+its place in their source alone.
+"""
 
 import logging
 import os
 import sys
+from contextlib import suppress
 from typing import Any, Final
 
 import structlog
@@ -42,9 +48,33 @@ def configure(service: str, *, as_json: bool, level: str = "") -> None:
         cache_logger_on_first_use=False,
     )
     structlog.contextvars.bind_contextvars(service=service)
-    # Libraries keep to errors, also at DEBUG: their warnings quote values from data sets.
-    logging.basicConfig(level=logging.ERROR, stream=sys.stderr, force=True)
-    logging.captureWarnings(capture=True)
+    hush()
+
+
+def hush() -> None:
+    """Keep what libraries say out of this process's output, but for the place of an error.
+
+    For a command that has no log of its own; ``configure`` does it too.
+    """
+    # Not by a level: records that propagate ignore the root's, and pydicom, when it is imported,
+    # sets its own. This stands above the level of every logger, of those to come as well.
+    logging.disable(logging.WARNING)
+    logging.captureWarnings(capture=True)  # which logs them, as warnings
+    logging.basicConfig(handlers=[_Place(logging.ERROR)], force=True)
+
+
+class _Place(logging.Handler):
+    """Says which library had an error and where; its message and its traceback stay unread."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        at = f"{record.filename}:{record.lineno}"
+        with suppress(OSError, ValueError):  # the stream is closed
+            if structlog.is_configured():
+                is_worse = record.levelno >= logging.CRITICAL
+                say = get().critical if is_worse else get().error
+                say("library.error", logger=record.name, at=at)
+            else:
+                sys.stderr.write(f"{record.levelname} {record.name} {at}\n")
 
 
 def get() -> Any:  # noqa: ANN401 - structlog's own type is a proxy without a public name

@@ -26,6 +26,7 @@ KNOWN = ("cpu", "gpu", "out")
 def main(arguments: list[str] | None = None) -> int:
     """Run one worker process; what needs set-up first is one line and not a traceback."""
     chosen = _parser().parse_args(arguments)
+    log.hush()
     try:
         return _run(chosen) if chosen.door == "run" else _serve(chosen)
     except TriageError as why:
