@@ -59,6 +59,7 @@ REASONS: Final[dict[str, ReasonCode]] = {
     "resource-limit": ReasonCode("Decoding would exceed the resource limit", _NO_RESOURCE),
     "incomplete": ReasonCode("The series is incomplete", _INCOMPLETE),
     "unparsable": ReasonCode("The file is not a readable DICOM instance", _WRONG_FORMAT),
+    "unindexable": ReasonCode("The index cannot hold what the file says", _WRONG_FORMAT),
     "no-patient": ReasonCode("Patient ID is missing", _WRONG_FORMAT),
     "identity-conflict": ReasonCode("One study with two patients", _UNSPECIFIED),
     "content-conflict": ReasonCode("One SOP Instance UID with two contents", _UNSPECIFIED),
@@ -74,6 +75,10 @@ REASONS: Final[dict[str, ReasonCode]] = {
     "demographics-changed": ReasonCode("The source corrected the patient's data", _UNSPECIFIED),
     "possible-copy": ReasonCode("Another study has the same pixels", _UNSPECIFIED),
     "revised": ReasonCode("The source sent a newer version of this instance", _UNSPECIFIED),
+    "prior-unexpected": ReasonCode(
+        "Sent to the AE title of priors, but not asked for", _UNSPECIFIED
+    ),
+    "prior-refused": ReasonCode("Sent as a prior of another patient, or in doubt", _UNSPECIFIED),
     "own-report": ReasonCode("A report of ours that came back", _WRONG_TYPE),
     "not-selected": ReasonCode("No route selects this series or image", _WRONG_TYPE),
     "set-aside": ReasonCode("A person set it aside", _UNSPECIFIED),

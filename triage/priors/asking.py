@@ -58,7 +58,12 @@ CLASSES: Final = {
 }
 """SOP classes of the images of a modality: one association carries 128 presentation contexts."""
 EVERY: Final = tuple(dict.fromkeys(one for ones in CLASSES.values() for one in ones))
+LOOK_S: Final = 0.05
+"""Between two looks at how much a C-MOVE has brought."""
+HEED_S: Final = 5.0
+"""For a source to heed a C-CANCEL; then its association is aborted."""
 Take = Callable[[evt.Event], int]
+Over = Callable[[], bool]
 
 
 def remote(source: PriorSource) -> Remote:
@@ -145,12 +150,19 @@ def get(source: PriorSource, older: Older, series: Series, take: Take, within_s:
         return _settled(source, answers)
 
 
-def move(source: PriorSource, older: Older, series: Series, to: str, within_s: float) -> int:
-    """Have a series sent to our listener under the AE title ``to``. As ``get`` in all else."""
+def move(
+    source: PriorSource, older: Older, series: Series, to: str, within_s: float, is_over: Over
+) -> int:
+    """Have a series sent to our listener under the AE title ``to``. As ``get`` in all else.
+
+    ``is_over`` is asked all the while, by another thread: once it is, the source is told to stop,
+    and is left where it does not.
+    """
     wanted: list[Syntaxes] = [(STUDY_ROOT_MOVE, ImplicitVRLittleEndian)]
     with (
         associate(remote(source), wanted) as association,
         _aborted_after(association, within_s),
+        _stopped_when(association, is_over),
     ):
         answers = association.send_c_move(_series_key(older, series), to, STUDY_ROOT_MOVE)
         return _settled(source, answers)
@@ -182,7 +194,10 @@ def _settled(source: PriorSource, answers: Iterator[tuple[Dataset, Dataset | Non
     for status, _ in answers:
         code = status.get("Status")
         missing = int(status.get("NumberOfFailedSuboperations") or 0)
-        if code in PENDING or code == SOME_FAILED:
+        if code in PENDING:
+            continue
+        missing += int(status.get("NumberOfRemainingSuboperations") or 0)
+        if code == SOME_FAILED:
             continue
         _check(source, code, "retrieval")
     return missing
@@ -211,6 +226,27 @@ def _aborted_after(association: Association, seconds: float) -> Iterator[None]:
         yield
     finally:
         timer.cancel()
+
+
+@contextmanager
+def _stopped_when(association: Association, is_over: Over) -> Iterator[None]:
+    done = threading.Event()
+
+    def watch() -> None:
+        while not done.wait(LOOK_S):
+            if is_over():
+                association.send_c_cancel(MESSAGE_ID, query_model=STUDY_ROOT_MOVE)
+                if not done.wait(HEED_S):
+                    association.abort()
+                return
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        done.set()
+        watcher.join()
 
 
 def _series_key(older: Older, series: Series) -> Dataset:

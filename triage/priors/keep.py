@@ -138,16 +138,18 @@ def forget(session: Session, root: Path, before: datetime) -> int:
     return len(rows)
 
 
-def expected(session: Session, study_instance_uid: str, ae_title: str) -> PriorRow | None:
-    """Give the prior that this sender was asked to send, if its time is not over.
+def expected(
+    session: Session, study_instance_uid: str, ae_title: str, at: datetime
+) -> PriorRow | None:
+    """Give the prior that this sender was asked to send, if its time was not over ``at`` then.
 
-    It may have been refused meanwhile: then nothing of it is kept.
+    It may have been refused meanwhile.
     """
     return session.scalar(
         select(PriorRow)
         .where(PriorRow.study_instance_uid == study_instance_uid)
         .where(PriorRow.source_ae_title == ae_title, PriorRow.method == "move")
-        .where(PriorRow.state.in_(OPEN), PriorRow.open_until > now(session))
+        .where(PriorRow.state.in_(OPEN), PriorRow.open_until > at)
         .order_by(PriorRow.id.desc())
         .limit(1)
     )

@@ -17,8 +17,8 @@ from db.upsert import insert_once
 from triage import log
 from triage.errors import TryAgain
 from triage.priors import keep
+from triage.priors.arrivals import take_arrivals
 from triage.priors.search import Search
-from triage.priors.taking import take_arrivals
 from triage.settings import Settings
 from triage.spool import Spool
 

@@ -41,7 +41,9 @@ def write(spool: Spool, *parts: Bytes) -> Path:
     return Path(draft)
 
 
-def keep(root: Path, path: Path, readers: Readers = NOBODY) -> tuple[str, Path]:
+def keep(
+    root: Path, path: Path, readers: Readers = NOBODY, *, let_go: bool = True
+) -> tuple[str, Path]:
     """Keep a file under its content's digest, for readers too, and let its former name go.
 
     Doing it again, or with another copy of the same content, changes nothing.
@@ -59,7 +61,8 @@ def keep(root: Path, path: Path, readers: Readers = NOBODY) -> tuple[str, Path]:
         final.hardlink_to(path)
     readers.give(final)
     _sync(final.parent)
-    path.unlink(missing_ok=True)
+    if let_go:
+        path.unlink(missing_ok=True)
     return sha256, final
 
 

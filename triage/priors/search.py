@@ -6,10 +6,12 @@ and where it turns out to be somebody else's, the next. Nothing of the road wait
 
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final
 
 from sqlalchemy import select
+from sqlalchemy.exc import SQLAlchemyError
 
 from db.engine import Database
 from db.priors import PriorRow
@@ -18,14 +20,18 @@ from triage import log
 from triage.errors import Broken, TryAgain
 from triage.prior_sources import Comparable, PriorSource
 from triage.priors import asking, budget, keep
+from triage.priors.arrivals import take_arrivals
 from triage.priors.budget import NotNow
 from triage.priors.choose import Older, Present, Series, comparable
-from triage.priors.taking import Taker, take_arrivals
+from triage.priors.taking import Taker
 from triage.settings import Settings
 from triage.spool import Spool
 
 OURS: Final = 500
 """Of our own rows of the patient, how many are looked at."""
+A_FEW: Final = 4
+"""Arrivals that are indexed between two looks at the budget."""
+NO_ROOM: Final = "the disk is nearly full"
 UNKNOWN, NONE, HERE, KEPT, REFUSED = "unknown-patient", "none", "here", "kept", "refused"
 
 
@@ -149,22 +155,26 @@ class Search:
             self.database, self.settings, self.spool, source, self.present, one.older, prior_id,
             left,
         )  # fmt: skip
-        missing, reason = 0, ""
+        missing, reason, trouble = 0, "", None
         try:
             for series in one.series:
                 missing += self._fetch_series(taker, series, until - time.monotonic())
-                if taker.doubt or taker.is_full or self._is_refused(prior_id):
+                if taker.doubt or taker.full or self._is_refused(prior_id):
                     break
         except (TryAgain, NotNow, Broken) as why:
-            reason = "away" if isinstance(why, TryAgain) else "not-now"
-            reason = "refused" if isinstance(why, Broken) else reason
-            if not taker.doubt:
-                self._trouble(source, why)
-        return self._settle(prior_id, taker, missing, "budget" if taker.is_full else reason)
+            reason, trouble = _reason(why), why
+        if taker.full:  # whether or not the source heeded it, and whatever it said in the end
+            reason = taker.full
+            trouble = budget.no_bytes(source) if reason == "budget" else TryAgain(NO_ROOM)
+        if trouble and not taker.doubt:
+            self._trouble(source, trouble)
+        return self._settle(prior_id, taker, missing, reason)
 
     def _fetch_series(self, taker: Taker, series: Series, left_s: float) -> int:
         """Fetch one series; gives how many instances did not come."""
         source, before = taker.source, taker.size_bytes
+        if source.method == "move":
+            self._check_fits(source, series)
         request = self._spend(source, source.method)
         title = self.settings.site.listener.prior_ae_title
         try:
@@ -173,20 +183,48 @@ class Search:
             if title is None:
                 detail = "site.yaml: listener.prior_ae_title is needed for C-MOVE"
                 raise Broken(code="refused", detail=detail)
-            missing = asking.move(source, taker.older, series, title, left_s)
-            self._take_moved(taker)
-            return missing
+            return self._move(taker, series, title, left_s)
         finally:
             with self.database.begin() as session:
                 budget.note(session, request, taker.size_bytes - before)
 
-    def _take_moved(self, taker: Taker) -> None:
-        """Index what the listener received before the source said that it was done."""
+    def _check_fits(self, source: PriorSource, series: Series) -> None:
+        """Hold what a source announces against its budget: by C-MOVE, nothing can be declined.
+
+        Raises:
+            NotNow: it is likely to be more than the bytes that are left.
+        """
+        with self.database.reading() as session:
+            likely = budget.likely_bytes(session, self.present.study_id, series.instance_count)
+            if likely > budget.bytes_left(session, source):
+                raise budget.no_bytes(source)
+
+    def _move(self, taker: Taker, series: Series, title: str, left_s: float) -> int:
+        """Have a series sent to our listener, and stop it when the budget of bytes is full.
+
+        What it brings is counted as it is indexed, also what comes after the source has ended.
+        """
+
+        def is_over() -> bool:
+            with suppress(SQLAlchemyError, OSError):  # asked again in a moment
+                while not taker.full and take_arrivals(self.database, self.settings, A_FEW):
+                    with self.database.reading() as session:
+                        if budget.bytes_left(session, taker.source) < 0:
+                            taker.full = "budget"
+            return bool(taker.full)
+
+        try:
+            missing = asking.move(taker.source, taker.older, series, title, left_s, is_over)
+        finally:
+            self._take_moved()
+        if not missing:
+            taker.full = ""  # all of it was under way before it could be stopped
+        return missing
+
+    def _take_moved(self) -> None:
+        """Index what the listener received so far."""
         while take_arrivals(self.database, self.settings):
             pass
-        with self.database.reading() as session:
-            row = session.get_one(PriorRow, taker.prior_id)
-            taker.size_bytes, taker.taken = row.size_bytes, row.instance_count
 
     def _settle(self, prior_id: int, taker: Taker, missing: int, reason: str) -> str:
         with self.database.begin() as session:
@@ -225,3 +263,10 @@ class Search:
         said = str(why) if not isinstance(why, ValueError) else "the study has no usable date"
         self.troubles.append(said)
         log.get().info("prior.trouble", source=source.name, why=type(why).__name__)
+
+
+def _reason(why: TryAgain | NotNow | Broken) -> str:
+    """Give what a prior that was begun is "partial" for."""
+    if isinstance(why, NotNow):
+        return why.reason
+    return "refused" if isinstance(why, Broken) else "away"

@@ -1,7 +1,7 @@
 """Instances on their way in: judged as a received one, of the right patient, and put in place.
 
-By C-GET they come over our own association; by C-MOVE the listener has put them, apart from all
-else, where ``arrivals`` finds them. One instance of somebody else's refuses the whole prior.
+By C-GET they come over our own association; by C-MOVE the listener puts them, apart from all
+else, where ``arrivals`` takes them. One instance of somebody else's refuses the whole prior.
 """
 
 import struct
@@ -17,7 +17,6 @@ from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
 from pynetdicom import evt
 
-from db.audit import SERIOUS, Entry, Event, record
 from db.engine import Database
 from triage import log
 from triage.errors import Refused
@@ -25,7 +24,7 @@ from triage.prior_sources import Priors, PriorSource
 from triage.priors import keep, place
 from triage.priors.asking import MESSAGE_ID, STUDY_ROOT_GET, patient_of
 from triage.priors.choose import Older, Present
-from triage.priors.keep import ACTOR, Came
+from triage.priors.keep import Came
 from triage.receive.part10 import Caller, file_header
 from triage.receive.scan import Scanned, scan
 from triage.receive.storage import MISMATCH, OUT_OF_RESOURCES, SUCCESS, Storage
@@ -60,7 +59,8 @@ class Taker:
     size_bytes: int = 0
     doubt: str = ""
     """Why the prior is refused as a whole."""
-    is_full: bool = False
+    full: str = ""
+    """Why no more is taken: "budget", or "disk"."""
     _is_cancelled: bool = False
     _storage: Storage = field(init=False)
 
@@ -71,7 +71,7 @@ class Taker:
         """Take one instance; gives the status to answer (PS3.4 Table B.2-1)."""
         request: Any = event.request
         data = request.DataSet.getvalue()
-        if self.doubt or self.is_full or not self._has_room(len(data)):
+        if self.doubt or self.full or not self._has_room(len(data)):
             self._cancel(event)
             return OUT_OF_RESOURCES
         try:
@@ -83,9 +83,11 @@ class Taker:
             return OUT_OF_RESOURCES
 
     def _has_room(self, size: int) -> bool:
-        fits = self.size_bytes + size <= self.bytes_left
-        self.is_full = not (fits and self._storage.has_room())
-        return not self.is_full
+        if self.size_bytes + size > self.bytes_left:
+            self.full = "budget"
+        elif not self._storage.has_room():
+            self.full = "disk"
+        return not self.full
 
     def _take(self, data: bytes, syntax: str, event: evt.Event) -> int:
         scanned = scan(data, syntax)
@@ -146,60 +148,3 @@ def read(path: Path) -> Dataset:
             found.get(keyword)
         return found
     return pydicom.FileDataset(BytesIO(), Dataset(), file_meta=pydicom.dataset.FileMetaDataset())
-
-
-def take_arrivals(database: Database, settings: Settings, limit: int = 500) -> int:
-    """Settle what came by C-MOVE for ``listener.prior_ae_title``; gives how many files.
-
-    What nobody asked for is discarded, with an alert: it is a copy of what its sender keeps, and
-    whoever wants a study triaged sends it to the listener's own AE title.
-    """
-    paths = place.arrivals(settings.spool, limit)
-    for path in paths:
-        _arrive(database, settings, path)
-    return len(paths)
-
-
-def _arrive(database: Database, settings: Settings, path: Path) -> None:
-    facts = read(path)
-    meta = getattr(facts, "file_meta", Dataset())
-    sender = str(meta.get("SendingApplicationEntityTitle", "")).strip()[:16]
-    uid = str(facts.get("StudyInstanceUID", ""))
-    with database.begin() as session:
-        row = keep.expected(session, uid, sender)
-        known = None if row is None else (row.id, row.study_id, row.source)
-        is_refused = row is not None and row.state == "refused"
-    source = next((s for s in settings.site.priors.sources if known and s.name == known[2]), None)
-    if known is None or source is None:
-        _discard(database, path, sender, uid)
-        return
-    if is_refused:
-        path.unlink(missing_ok=True)
-        return
-    with database.reading() as session:
-        present = keep.load(session, known[1])
-    older = Older(uid, "", "", present.patient)
-    if why := doubt(settings.site.priors, present, older, source, facts):
-        path.unlink(missing_ok=True)
-        with database.begin() as session:
-            keep.refuse(session, settings.spool, known[0], why)
-        return
-    sha256, final = place.keep(settings.spool, path, settings.readers)
-    came = Came(
-        str(facts.SOPInstanceUID), str(facts.SOPClassUID), str(facts.SeriesInstanceUID),
-        str(meta.get("TransferSyntaxUID", "")), str(facts.get("Modality", "")), sha256,
-        final.stat().st_size,
-    )  # fmt: skip
-    with database.begin() as session:
-        keep.add(session, known[0], came)
-
-
-def _discard(database: Database, path: Path, sender: str, uid: str) -> None:
-    with database.begin() as session:
-        entry = Entry(
-            event=Event.SECURITY_ALERT, kind="prior.unexpected", outcome=SERIOUS, actor=ACTOR,
-            ae_title=sender, object_type="study", object_id=uid,
-        )  # fmt: skip
-        record(session, entry)
-    path.unlink(missing_ok=True)
-    log.get().warning("prior.unexpected")

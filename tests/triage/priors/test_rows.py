@@ -58,9 +58,11 @@ def test_a_prior_is_filled_once_finished_and_forgotten(world: World) -> None:
     with world.database.begin() as session:
         again = Came("1.2.3.1.1", "1.2", "1.2.3.1", "1.2", "DX", SHA, 10)
         assert not keep.add(session, prior, again)
-        assert keep.expected(session, "1.2.3", "ARCHIVE") is not None
-        assert keep.expected(session, "1.2.3", "OTHER") is None
-        assert keep.expected(session, "1.2.4", "ARCHIVE") is None
+        at = now(session)
+        assert keep.expected(session, "1.2.3", "ARCHIVE", at) is not None
+        assert keep.expected(session, "1.2.3", "ARCHIVE", at + timedelta(hours=1)) is None
+        assert keep.expected(session, "1.2.3", "OTHER", at) is None
+        assert keep.expected(session, "1.2.4", "ARCHIVE", at) is None
         assert keep.finish(session, prior, 0) == "complete"
         assert prior_studies(session) == ["1.2.3"]
         assert keep.forget(session, world.spool.root, now(session) + timedelta(1)) == 1
@@ -93,11 +95,15 @@ def test_a_budget_counts_requests_and_bytes(world: World) -> None:
         budget.note(session, first, 900)
         assert budget.bytes_left(session, SOURCE) == 100
         budget.note(session, first, 100)
+    with world.database.begin() as session:
+        budget.note_arrival(session, "archive", 5)
+        assert budget.bytes_left(session, SOURCE) == 0  # none was by C-MOVE
     more = SOURCE.model_copy(
         update={"budget": SOURCE.budget.model_copy(update={"requests_per_hour": 9})}
     )
-    with world.database.begin() as session, pytest.raises(NotNow, match="within a day"):
+    with world.database.begin() as session, pytest.raises(NotNow, match="within a day") as why:
         budget.spend(session, more, "find")
+    assert why.value.reason == "budget"
 
 
 @pytest.mark.parametrize(

@@ -9,14 +9,14 @@ from sqlalchemy import select
 from db.audit import Event
 from db.engine import Database
 from db.priors import PriorInstanceRow, PriorRow, PriorSearchRow
-from db.tables import AuditRow, InstanceRow, StudyRow
+from db.tables import AuditRow, InstanceRow, QuarantineRow, StudyRow
 from tests import builders
 from tests.servers import Orthanc
 from triage.ingest import ingest_all
 from triage.prior_sources import Priors
 from triage.priors.lane import Lane, want
 from triage.settings import Settings
-from triage.spool import Spool
+from triage.spool import Spool, digest
 
 PRIOR_TITLE = "TRIAGE_PRIOR"
 
@@ -84,6 +84,14 @@ class World:
         with self.database.reading() as session:
             return list(session.scalars(asked))
 
+    def quarantined(self) -> list[QuarantineRow]:
+        """Give what is in quarantine; each file of it is there."""
+        with self.database.reading() as session:
+            rows = list(session.scalars(select(QuarantineRow).order_by(QuarantineRow.id)))
+        for row in rows:
+            assert digest(self.spool.root / "quarantine" / f"{row.sha256}.dcm") == row.sha256
+        return rows
+
     def alerts(self) -> list[str]:
         asked = select(AuditRow.event_type).where(AuditRow.event_id == Event.SECURITY_ALERT)
         with self.database.reading() as session:
@@ -104,3 +112,9 @@ def hold(pacs: Orthanc, *datasets: FileDataset) -> None:
 
 def files(root: Path) -> list[Path]:
     return sorted((root / "priors").glob("*/*.dcm"))
+
+
+def point_at_us(pacs: Orthanc, port: int) -> None:
+    """Tell the PACS where the AE title of priors is."""
+    where = f'{{"AET": "{PRIOR_TITLE}", "Host": "127.0.0.1", "Port": {port}}}'
+    pacs._request("PUT", "/modalities/us", where.encode())
