@@ -4,6 +4,7 @@ import hashlib
 import json
 import struct
 import warnings
+import zlib
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Final
 
 import pydicom
+from pydicom.datadict import dictionary_VR
 from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
 from pydicom.multival import MultiValue
@@ -42,8 +44,20 @@ worklist entry, data retention expired (IHE IOCM)."""
 WANTED: Final = [*REQUIRED, *IDENTITY.values(), SITE, *SERIES, *URGENCY]
 READ_ERRORS: Final = (
     InvalidDicomError, OSError, EOFError, ValueError, TypeError, KeyError, AttributeError,
-    NotImplementedError, OverflowError, LookupError, struct.error, RecursionError,
+    NotImplementedError, OverflowError, LookupError, struct.error, RecursionError, zlib.error,
 )  # fmt: skip
+LENGTHS: Final = {
+    "AE": 16, "CS": 16, "DA": 10, "LO": 64, "PN": 3 * 64 + 2, "SH": 16, "TM": 16, "UI": 64,
+}  # fmt: skip
+"""Characters of one value (PS3.5 6.2): three groups of a name, ACR-NEMA's dates and times, too. The
+index keeps no more of a text: an index of PostgreSQL takes no key beyond 2,704 bytes."""
+DESCRIPTIONS: Final = dict.fromkeys(("StudyDescription", "SeriesDescription"), 1024)
+"""These are no keys, and what is written too long often says how urgent it is at its end."""
+TELLING: Final = frozenset((
+    "PatientID", "IssuerOfPatientID", "PatientName", "PatientBirthDate", "PatientSex",
+    "AccessionNumber",
+))  # fmt: skip
+"""Who it is. Two of these that only begin alike are not the same."""
 PIXEL_DATA: Final = {b"\xe0\x7f\x10\x00": "<", b"\x7f\xe0\x00\x10": ">"}
 """Tag (7FE0,0010) in both byte orders."""
 UNDEFINED: Final = 0xFFFF_FFFF
@@ -70,7 +84,7 @@ class Arrival:
     source_ae_title: str
     source_address: str
     values: dict[str, str]
-    """Keyword -> text, for every keyword of WANTED."""
+    """Keyword -> text, for every keyword of WANTED; no longer than the index takes it."""
     pixel_sha256: str = ""
     """Of Pixel Data's value; empty without one, deflated, or where all pixels are equal."""
     passage: Passage = Passage()
@@ -86,24 +100,24 @@ def read_arrival(path: Path, sha256: str) -> Arrival:
     """Read what the index needs from a Part 10 file: its header, and its pixels' digest.
 
     Raises:
-        Unindexable: no DICOM, or a UID is missing. The text names keywords only.
+        Unindexable: no DICOM, or a UID is missing or too long. The text names keywords only.
+        OSError: the disk does not give it now.
     """
     try:
         with warnings.catch_warnings(), path.open("rb") as file:
             warnings.simplefilter("ignore")  # pydicom's warnings quote the values they doubt
             header = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=[*WANTED, *NOTE])
             meta = header.file_meta
-            values = {keyword: text(header, keyword) for keyword in WANTED}
+            values = {keyword: fitted(keyword, text(header, keyword)) for keyword in WANTED}
             rejects = _rejects(header) if values["SOPClassUID"] == KEY_OBJECTS else ("", ())
             syntax = text(meta, "TransferSyntaxUID")
             pixels = "" if syntax == DeflatedExplicitVRLittleEndian else _pixels(file)
     except READ_ERRORS as why:
+        if isinstance(why, OSError) and why.errno:
+            raise
         msg = f"unreadable: {type(why).__name__}"
         raise Unindexable(msg) from None
-    missing = [keyword for keyword in REQUIRED if not values[keyword]]
-    if missing:
-        msg = f"missing: {', '.join(missing)}"
-        raise Unindexable(msg)
+    _check({**values, "TransferSyntaxUID": syntax})
     return Arrival(
         sha256=sha256,
         size_bytes=path.stat().st_size,
@@ -123,7 +137,37 @@ def text(dataset: Dataset, keyword: str) -> str:
     if value is None:
         return ""
     joined = "\\".join(str(one) for one in value) if isinstance(value, MultiValue) else str(value)
-    return "".join(character for character in joined if character.isprintable()).strip()
+    return _printable(joined)
+
+
+def fitted(keyword: str, value: str) -> str:
+    """Give a text no longer than its VR allows; the file keeps the whole of it.
+
+    What tells who it is ends in a digest of the whole where it is cut, so that two patients whose
+    overlong IDs begin alike stay two. A UID is never cut: it is refused (``read_arrival``).
+    """
+    vr = dictionary_VR(keyword)
+    most = DESCRIPTIONS.get(keyword, LENGTHS[vr])
+    if len(value) <= most or vr == "UI":
+        return value
+    if keyword not in TELLING:
+        return value[:most].strip()
+    mark = f"~{hashlib.sha256(value.encode()).hexdigest()[: most // 2]}"
+    return value[: most - len(mark)] + mark
+
+
+def _check(values: dict[str, str]) -> None:
+    missing = [one for one in REQUIRED if not values[one]]
+    long = [one for one in (*REQUIRED, "TransferSyntaxUID") if len(values[one]) > LENGTHS["UI"]]
+    for what, keywords in (("missing", missing), ("too long", long)):
+        if keywords:
+            msg = f"{what}: {', '.join(keywords)}"
+            raise Unindexable(msg)
+
+
+def _printable(value: str) -> str:
+    """Drop control characters, NUL, which PostgreSQL refuses, and halves of surrogate pairs."""
+    return "".join(character for character in value if character.isprintable()).strip()
 
 
 def _rejects(header: Dataset) -> tuple[str, tuple[str, ...]]:
@@ -132,7 +176,7 @@ def _rejects(header: Dataset) -> tuple[str, tuple[str, ...]]:
     if not titles or titles[0] not in REJECTIONS:
         return "", ()
     return titles[0], tuple(
-        str(item.ReferencedSOPInstanceUID)
+        _printable(str(item.ReferencedSOPInstanceUID))
         for study in header.get(NOTE[1]) or ()
         for series in study.get("ReferencedSeriesSequence") or ()
         for item in series.get("ReferencedSOPSequence") or ()
@@ -147,7 +191,7 @@ def _passage(meta: Dataset) -> Passage:
         if text(meta, "PrivateInformationCreatorUID") == IMPLEMENTATION_CLASS_UID:
             facts = dict(json.loads(bytes(meta.PrivateInformation)))
     return Passage(
-        association_id=str(facts.get("association", ""))[:32],
+        association_id=_printable(str(facts.get("association", "")))[:32],
         opened_at=_moment(facts.get("opened")),
         spooled_at=_moment(facts.get("spooled")),
         called_ae_title=called,

@@ -1,7 +1,9 @@
 """Ingest: spool to rows, one transaction a file. The only reader of the spool's ``in``.
 
 A crash between any two lines loses nothing: the file leaves ``in`` only after its rows are
-committed, and doing it again changes nothing but the copy counter.
+committed, and doing it again changes nothing but the copy counter. What is wrong with one file
+holds up no other: what it says and the index cannot hold puts it into quarantine, what the disk
+does not give now is passed over for a while.
 """
 
 import warnings
@@ -11,6 +13,7 @@ from typing import Final
 
 import pydicom
 from sqlalchemy import select
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from db import commitments, conflicts, identity, lifecycle, purged
@@ -24,39 +27,74 @@ from triage import commitment, evidence
 from triage.arrival import IDENTITY, READ_ERRORS, SITE, Arrival, Unindexable, read_arrival, text
 from triage.errors import REASONS
 from triage.finding import Outcome
+from triage.passed_over import PassedOver, each, is_of_the_data, refusal
 from triage.settings import Completeness
-from triage.spool import JournalEvent, Spool
+from triage.spool import JournalEvent, Spool, digest
 from triage.study import same_name
 
 ACTOR: Final = "ingestor"
 
 
-def ingest_all(database: Database, spool: Spool, rules: Completeness, *, limit: int = 500) -> int:
-    """Index up to ``limit`` waiting files and the listener's journal; gives how many files."""
-    paths = spool.incoming(limit)
-    for path in paths:
-        ingest_file(database, spool, rules, path)
-    take_reports(database, spool)
-    take_journal(database, spool)
-    return len(paths)
+def ingest_all(
+    database: Database,
+    spool: Spool,
+    rules: Completeness,
+    *,
+    limit: int = 500,
+    passed: PassedOver | None = None,
+) -> int:
+    """Index up to ``limit`` waiting files and the listener's journal; gives how many files.
+
+    ``passed`` remembers from call to call what is left alone for a while.
+
+    Raises:
+        SQLAlchemyError: the database is away; everything waits as it is.
+        OSError: so is the spool.
+    """
+    passed = PassedOver() if passed is None else passed
+    paths = spool.incoming(limit + len(passed))
+    count = each(
+        database, passed, paths, lambda path: ingest_file(database, spool, rules, path), limit=limit
+    )
+    take_reports(database, spool, passed=passed)
+    take_journal(database, spool, passed=passed)
+    return count
 
 
 def ingest_file(database: Database, spool: Spool, rules: Completeness, path: Path) -> None:
-    """Index one spooled file: rows and audit in one transaction, then let the file go."""
+    """Index one spooled file: rows and audit in one transaction, then let the file go.
+
+    Raises:
+        OSError: the disk does not give it, or takes nothing.
+        SQLAlchemyError: nothing is written, for a reason that is not the file's.
+    """
     sha256, _ = spool.store(path)
+    is_mended = spool.mend(path, sha256)
     try:
         arrival = read_arrival(path, sha256)
-    except Unindexable as why:
-        spool.quarantine(path, sha256)
         with database.begin() as session:
-            _quarantine(session, path, sha256, str(why))
-    else:
-        with database.begin() as session:
+            if is_mended:
+                _mended(session, arrival)
             if index(session, arrival, rules):
                 # Whoever deleted it may have done so after it was stored. It cannot any more: it
                 # deletes under the study's lock, which is ours, and by the row, which is put right.
                 spool.keep(path, sha256)
+    except Unindexable as why:
+        _put_away(database, spool, path, sha256, "unparsable", str(why))
+    except DBAPIError as why:
+        if not is_of_the_data(why):
+            raise
+        _put_away(database, spool, path, sha256, "unindexable", refusal(why))
     spool.release(path)
+
+
+def _put_away(
+    database: Database, spool: Spool, path: Path, sha256: str, code: str, why: str
+) -> None:
+    """Keep what cannot be indexed in quarantine, with its row and its alert."""
+    spool.quarantine(path, sha256)
+    with database.begin() as session:
+        _quarantine(session, path, sha256, code, why)
 
 
 def index(session: Session, arrival: Arrival, rules: Completeness) -> bool:
@@ -107,6 +145,26 @@ def _again(
     return True
 
 
+def _mended(session: Session, arrival: Arrival) -> None:
+    """Say that a kept file had changed on disk, and let a study that failed by it go on."""
+    uid = arrival.values["StudyInstanceUID"]
+    study = session.scalars(
+        select(StudyRow).where(StudyRow.study_instance_uid == uid).with_for_update()
+    ).one_or_none()
+    if study is None:
+        return
+    _audit(session, study, arrival, kind="instance.mended")
+    if (study.state, study.reason_code) != (StudyState.FAILED, "corrupt"):
+        return
+    back_to = lifecycle.failed_from(session, study.id)
+    if back_to == StudyState.ANALYSED:  # what had changed was a document of ours
+        return
+    study.outcome, study.sentence = Outcome.PENDING, ""
+    study.reason_code = study.reason_detail = None
+    reason = "its file came again, whole"
+    lifecycle.move(session, study, back_to, reason=reason, actor=ACTOR, due_at=now(session))
+
+
 def _move_on(
     session: Session, study: StudyRow, verdict: identity.Verdict, due_at: datetime
 ) -> None:
@@ -117,15 +175,29 @@ def _move_on(
         _reopen(session, study, due_at)
 
 
-def take_reports(database: Database, spool: Spool, *, limit: int = 500) -> int:
+def take_reports(
+    database: Database, spool: Spool, *, limit: int = 500, passed: PassedOver | None = None
+) -> int:
     """Write what was said about instances: announced, asked, reported; gives how many messages."""
-    paths = spool.reports(limit)
-    for path in paths:
+    passed = PassedOver() if passed is None else passed
+    paths = spool.reports(limit + len(passed))
+    return each(
+        database, passed, paths, lambda path: _take_message(database, spool, path), limit=limit
+    )
+
+
+def _take_message(database: Database, spool: Spool, path: Path) -> None:
+    """Write what one message says; one that the database refuses is kept in quarantine."""
+    sha256 = digest(path)  # what the disk does not give now is not unreadable for good
+    try:
         with database.begin() as session:
             if not evidence.take(session, path):
                 _report(session, path)
-        spool.release(path)
-    return len(paths)
+    except DBAPIError as why:
+        if not is_of_the_data(why):
+            raise
+        _put_away(database, spool, path, sha256, "unindexable", refusal(why))
+    spool.release(path)
 
 
 def _report(session: Session, path: Path) -> None:
@@ -154,22 +226,26 @@ def _report(session: Session, path: Path) -> None:
     record(session, entry)
 
 
-def take_journal(database: Database, spool: Spool) -> int:
-    """Turn the listener's journalled security events into audit rows; gives how many."""
-    count = 0
-    for batch in spool.journal.batches():
-        with database.begin() as session:
-            for event in batch.events:
-                count += _journal_row(session, event)
-        batch.done()
-    return count
+def take_journal(database: Database, spool: Spool, *, passed: PassedOver | None = None) -> int:
+    """Turn the listener's journalled security events into audit rows; gives how many batches."""
+    passed = PassedOver() if passed is None else passed
+    paths = spool.journal.waiting()
+    return each(database, passed, paths, lambda path: _take_batch(database, spool, path))
 
 
-def _journal_row(session: Session, event: JournalEvent) -> int:
-    """Write one journalled event unless it is already there; gives 1 or 0."""
+def _take_batch(database: Database, spool: Spool, path: Path) -> None:
+    batch = spool.journal.read(path)
+    with database.begin() as session:
+        for event in batch.events:
+            _journal_row(session, event)
+    batch.done()
+
+
+def _journal_row(session: Session, event: JournalEvent) -> None:
+    """Write one journalled event unless it is already there."""
     known = select(AuditRow.id).where(AuditRow.event_uid == event.uuid)
     if session.scalar(known) is not None:
-        return 0
+        return
     entry = Entry(
         event=Event.SECURITY_ALERT,
         kind=event.kind,
@@ -181,7 +257,6 @@ def _journal_row(session: Session, event: JournalEvent) -> int:
         event_uid=event.uuid,
     )
     record(session, entry)
-    return 1
 
 
 def _study(session: Session, arrival: Arrival, rules: Completeness) -> StudyRow:
@@ -267,7 +342,7 @@ def _quiet(rules: Completeness, arrival: Arrival) -> timedelta:
     return timedelta(seconds=rules.quiet_s_by_modality.get(modality, rules.quiet_s))
 
 
-def _quarantine(session: Session, path: Path, sha256: str, why: str) -> None:
+def _quarantine(session: Session, path: Path, sha256: str, code: str, why: str) -> None:
     insert_once(
         session,
         QuarantineRow,
@@ -276,7 +351,7 @@ def _quarantine(session: Session, path: Path, sha256: str, why: str) -> None:
             "size_bytes": path.stat().st_size,
             "source_ae_title": "",
             "received_at": now(session),
-            "reason_code": "unparsable",
+            "reason_code": code,
             "reason_detail": why,
         },
     )

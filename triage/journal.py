@@ -7,6 +7,7 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,6 +26,8 @@ ALL_AT_ONCE: Final = 200
 ALL_EVERY_S: Final = 10.0
 """So for all that are told apart: 8840 rows on a day of flood, beside those of kinds alone."""
 MAX_REMEMBERED: Final = 500
+LONGEST: Final = 64
+"""Characters of a text."""
 Key = tuple[str, str, str, str]
 """Kind, code, AE title, address."""
 
@@ -162,9 +165,21 @@ class Journal:
 
     def batches(self) -> Iterator[Batch]:
         """Give the batches on disk, oldest first."""
-        for path in sorted(self.folder.glob("*.jsonl")):
-            lines = path.read_text(encoding="utf-8").splitlines()
-            yield Batch(path, tuple(_event(path, line) for line in lines))
+        for path in self.waiting():
+            yield self.read(path)
+
+    def waiting(self) -> list[Path]:
+        """Give where the batches on disk are, oldest first."""
+        return sorted(self.folder.glob("*.jsonl"))
+
+    def read(self, path: Path) -> Batch:
+        """Read one batch; a line that is damaged is an event of its own.
+
+        Raises:
+            OSError: the disk does not give it now.
+        """
+        lines = path.read_bytes().decode(errors="backslashreplace").splitlines()
+        return Batch(path, tuple(_event(path, line) for line in lines))
 
     def _write(self, counts: Counter[Key]) -> list[JournalEvent]:
         at = datetime.now(UTC).isoformat(timespec="milliseconds")
@@ -182,12 +197,27 @@ class Journal:
 
 
 def _event(path: Path, line: str) -> JournalEvent:
-    try:
-        return JournalEvent(**json.loads(line))
-    except (ValueError, TypeError):
-        name = str(uuid.uuid5(uuid.NAMESPACE_URL, f"{path.name}:{line}"))
-        return JournalEvent(name, "", "journal.damaged", "", "", "", 1)
+    with suppress(ValueError, TypeError, RecursionError):
+        event = JournalEvent(**json.loads(line))
+        if _is_ours(event):
+            return event
+    name = str(uuid.uuid5(uuid.NAMESPACE_URL, f"{path.name}:{line}"))
+    return JournalEvent(name, "", "journal.damaged", "", "", "", 1)
+
+
+def _is_ours(event: JournalEvent) -> bool:
+    """Tell whether it is as ``Journal.flush`` writes them: short printable texts and a count."""
+    facts = asdict(event)
+    count = facts.pop("count")
+    return (
+        type(count) is int
+        and all(
+            isinstance(one, str) and len(one) <= LONGEST and one.isprintable()
+            for one in facts.values()
+        )
+        and len(event.uuid) == len(str(uuid.NAMESPACE_URL))
+    )
 
 
 def _clean(text: str) -> str:
-    return "".join(one if " " <= one <= "~" else "?" for one in text[:64])
+    return "".join(one if " " <= one <= "~" else "?" for one in text[:LONGEST])

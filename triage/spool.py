@@ -1,7 +1,7 @@
 """The spool: received bytes on disk. It is the log; the database is only its index.
 
 ``in/<hh>/<uuid>.dcm`` waits for the ingestor, ``store/<hh>/<sha256>.dcm`` is kept, ``quarantine``
-holds what could not be indexed, ``tmp`` what is still being written, ``reports`` what a PACS says
+holds what is no part of a study, ``tmp`` what is still being written, ``reports`` what a PACS says
 about Storage Commitment, and ``journal`` the listener's security events. Names are ours: nothing
 a peer sends becomes part of a path.
 """
@@ -219,8 +219,24 @@ class Spool:
         self.readers.give(final)  # which an earlier copy may hold
         return final
 
+    def mend(self, path: Path, sha256: str) -> bool:
+        """Put a waiting file in the place of a kept one whose bytes are no longer its digest's.
+
+        Tells whether it was so. A kept file that cannot be read is such a one.
+        """
+        final = stored_path(self.root, sha256)
+        with suppress(OSError):
+            if final.samefile(path) or digest(final) == sha256:
+                return False
+        fresh = self.tmp / f"{self._owner}-{time_ordered_uuid()}.dcm"
+        fresh.hardlink_to(path)
+        fresh.replace(final)
+        self.readers.give(final)
+        sync_folder(final.parent)
+        return True
+
     def quarantine(self, path: Path, sha256: str) -> Path:
-        """Keep a file that could not be indexed; the waiting name stays."""
+        """Keep a file that becomes no part of a study; the waiting name stays."""
         return _keep(path, self.root / "quarantine" / f"{sha256}.dcm")
 
     def release(self, path: Path) -> None:

@@ -1,15 +1,18 @@
 """What becomes of one file: sent over the wire, indexed, and worked on until it is at rest."""
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from sqlalchemy import select
 
 from db.engine import Database, connect, now
 from db.tables import InstanceRow, QuarantineRow, StudyRow
+from tests.conftest import postgres_emptied
+from tests.servers import Postgres
 from tests.triage.receive.conftest import Running, running_listener
 from tests.triage.receive.test_hostile import REJECTED, File, send
 from triage.ingest import ingest_all
@@ -27,7 +30,7 @@ class Road:
     spool: Spool
     database: Database
     worker: Worker
-    empty: Path
+    empty: Callable[[], object]
 
     def fate(self, *files: File) -> str:
         """Send files as if to a site of their own; gives the last answer, or what came of them.
@@ -57,10 +60,7 @@ class Road:
     def forget(self) -> None:
         """Empty the database; its statements stay compiled."""
         self.database.dispose()
-        rows = self.settings.state / "rows.sqlite"
-        for leftover in rows.parent.glob(f"{rows.name}-*"):
-            leftover.unlink()
-        shutil.copy(self.empty, rows)
+        self.empty()
 
     def rows(self) -> int:
         """Give how many received files the database accounts for."""
@@ -77,14 +77,24 @@ class Road:
 
 
 @contextmanager
-def road(folder: Path, empty: Path) -> Iterator[Road]:
-    """Run a listener; ``empty`` is a migrated database's file."""
+def road(folder: Path, empty: Path, server: Postgres | None = None) -> Iterator[Road]:
+    """Run a listener; the rows are in a copy of ``empty``, a migrated file, or on a server."""
     with running_listener(folder) as running:
         settings = load(folder / "state", folder / "config")
-        database = connect(f"sqlite:///{settings.state / 'rows.sqlite'}")
+        rows = settings.state / "rows.sqlite"
+        emptied: Callable[[], object] = partial(_copy, empty, rows)
+        if server is not None:
+            emptied = partial(postgres_emptied, server)
+        database = connect(f"sqlite:///{rows}" if server is None else postgres_emptied(server))
         worker = Worker(database, settings, ("cpu", "gpu"))
         try:
-            yield Road(running, settings, Spool(settings.spool), database, worker, empty)
+            yield Road(running, settings, Spool(settings.spool), database, worker, emptied)
         finally:
             worker.bench.close()
             database.dispose()
+
+
+def _copy(empty: Path, rows: Path) -> None:
+    for leftover in rows.parent.glob(f"{rows.name}-*"):
+        leftover.unlink()
+    shutil.copy(empty, rows)

@@ -15,7 +15,9 @@ from sqlalchemy import select
 
 from db.tables import InstanceRow, StudyRow
 from tests.builders import dx
+from tests.conftest import BOTH
 from tests.path.fates import Road, road
+from tests.servers import Postgres
 from tests.triage.receive import build
 from tests.triage.receive.test_hostile import (
     BAD,
@@ -44,6 +46,14 @@ NOT_TAKEN = {
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory, migrated_file: Path) -> Iterator[Road]:
     with road(tmp_path_factory.mktemp("contents"), migrated_file) as one:
+        yield one
+
+
+@pytest.fixture(scope="module")
+def postgres_site(
+    tmp_path_factory: pytest.TempPathFactory, migrated_file: Path, postgres_server: Postgres
+) -> Iterator[Road]:
+    with road(tmp_path_factory.mktemp("on_a_server"), migrated_file, postgres_server) as one:
         yield one
 
 
@@ -195,7 +205,11 @@ def test_a_file_of_pydicoms_comes_to_what_is_expected(site: Road, name: str) -> 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 @pytest.mark.skipif(not BAD.is_dir(), reason="no collection of malformed files")
-def test_every_malformed_file_comes_to_what_the_table_says(site: Road) -> None:
+@pytest.mark.parametrize("rows", BOTH)
+def test_every_malformed_file_comes_to_what_the_table_says(
+    request: pytest.FixtureRequest, rows: str
+) -> None:
+    site: Road = request.getfixturevalue("site" if rows == "sqlite" else "postgres_site")
     expected = yaml.safe_load(TABLE.read_text(encoding="utf-8"))
     found = {str(path.relative_to(BAD)): site.fate(read(path)) for path in files(BAD)}
     assert {name: fate for name, fate in found.items() if expected.get(name) != fate} == {}

@@ -187,6 +187,25 @@ class TestKeeping:
         path.write_bytes(content)
         assert digest(path) == hashlib.sha256(b"\n" + content).hexdigest()
 
+    @pytest.mark.parametrize("how", ["a flipped bit", "cut", "gone", "no file"])
+    def test_what_rots_is_mended_by_another_copy(self, spool: Spool, how: str) -> None:
+        first, second = spool.write(b"content"), spool.write(b"content")
+        sha256, kept = spool.store(first)
+        spool.release(first)
+        assert not spool.mend(second, sha256)
+        assert not kept.samefile(second)
+        if how == "gone":
+            kept.unlink()
+        elif how == "no file":
+            kept.unlink()
+            kept.symlink_to(kept.parent / "nowhere")
+        else:
+            kept.write_bytes(b"c0ntent" if how == "a flipped bit" else b"cont")
+        assert spool.mend(second, sha256)
+        assert kept.read_bytes() == b"content"
+        assert not spool.mend(second, sha256)
+        assert list(spool.tmp.iterdir()) == []
+
     def test_quarantine_keeps_the_bytes(self, spool: Spool) -> None:
         path = spool.write(b"strange")
         sha256, _ = spool.store(path)

@@ -26,26 +26,28 @@ def listen(settings: Settings) -> None:
 
 
 def ingest(settings: Settings) -> None:
-    """Index the spool until SIGTERM. A database that is away delays rows; it loses nothing."""
+    """Index the spool until SIGTERM. A database or a disk that is away delays; it loses nothing."""
     from sqlalchemy.exc import SQLAlchemyError
 
     from triage.commands.tidy import Tidy
     from triage.ingest import ingest_all
+    from triage.passed_over import PassedOver
 
     harden()
     log.configure("ingest", as_json=not sys.stderr.isatty())
     stopping = on_stop_signal()
     database = common.open_database(settings)
     spool = Spool(settings.spool, settings.readers)
-    tidy = Tidy(database, settings)
+    tidy, passed = Tidy(database, settings), PassedOver()
     loading.settle()
     log.get().info("ingestor.ready")
     while not stopping():
         tidy.begin_if_due()
         try:
-            indexed = ingest_all(database, spool, settings.site.completeness)
-        except SQLAlchemyError as why:
-            log.get().warning("database.away", why=type(why).__name__)
+            indexed = ingest_all(database, spool, settings.site.completeness, passed=passed)
+        except (SQLAlchemyError, OSError) as why:
+            away = "spool.away" if isinstance(why, OSError) else "database.away"
+            log.get().warning(away, why=type(why).__name__)
             time.sleep(settings.site.work.reconcile_s)
             continue
         if indexed:
