@@ -191,7 +191,7 @@ def preview(session: Session, study: StudyRow, *, may_point: bool) -> InstanceRo
 
 
 def quarantined(session: Session, *, limit: int) -> tuple[QuarantineRow, ...]:
-    """Give the latest files that were acknowledged but could not be indexed."""
+    """Give the latest files that were acknowledged and are no part of a study."""
     return tuple(
         session.scalars(select(QuarantineRow).order_by(QuarantineRow.id.desc()).limit(limit))
     )

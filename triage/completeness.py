@@ -116,3 +116,6 @@ class Commitment(Frozen):
     retry_longest_s: PositiveFloat = 600.0
     give_up_after_s: PositiveFloat = Field(default=259_200.0)
     """From the request: three days."""
+    keep_days: PositiveFloat | None = None
+    """How long what we reported as kept is not deleted, from the report on; empty: for ever. Who
+    asked may have deleted its own. Holds for what was reported before, too."""

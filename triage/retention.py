@@ -12,7 +12,8 @@ class Retention(Frozen):
     """What may be deleted. Nothing is unless the site says so; rows and hashes always stay.
 
     Images go only with a study at rest whose report every PACS that was asked has promised to
-    keep. Held and failed studies, and the quarantine, are never touched. How long the audit trail
+    keep, and never while we have promised somebody to keep any of them (``commitment.keep_days``).
+    Held and failed studies, and the quarantine, are never touched. How long the audit trail
     stays is ``audit.retention_years``.
     """
 

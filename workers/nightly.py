@@ -61,7 +61,8 @@ def work(database: Database, settings: Settings) -> None:
     documents = purge_documents(database, rules, actor=ACTOR)
     if documents:
         log.get().info("nightly.documents-purged", studies=documents)
-    gone = purge.purge(database, places, rules, actor=ACTOR)
+    which = purge.Rules(rules, settings.site.commitment.keep_days)
+    gone = purge.purge(database, places, which, actor=ACTOR)
     if gone:
         log.get().info("nightly.purged", studies=len(gone), instances=_instances(gone))
     row = reconcile.reconcile(database, places.spool, actor=ACTOR)

@@ -123,7 +123,17 @@ def listener(settings: Settings) -> Entity:
             "from connection to request": f"{limits.connect_timeout_s:g} s",
             "one PDU": f"{limits.pdu_timeout_s:g} s",
             "silence": f"{limits.idle_timeout_s:g} s",
+            "Storage Commitment": promised(settings.site.commitment.keep_days),
         },
+    )
+
+
+def promised(keep_days: float | None) -> str:
+    """Say what our own Storage Commitment is worth (PS3.4 J.3.6.2.1)."""
+    days = "for ever" if keep_days is None else f"for {keep_days:g} days from the report on"
+    return (
+        f"what is reported as kept is not deleted, by age or for want of room, {days}; its bytes"
+        " are hashed again before the report"
     )
 
 

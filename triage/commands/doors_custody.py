@@ -166,6 +166,7 @@ def rebuild_index(state: State = None, config: Config = None, as_json: AsJson = 
         typer.echo(
             f"{done.files} files, {done.known} known, {done.indexed} indexed in {done.studies} "
             f"studies, {done.generations} generations closed as before, "
+            f"{done.steps} procedure steps recalled, "
             f"{done.restored} here again that had been deleted, {done.quarantined} in quarantine."
         )
         for sha256 in done.corrupt:
@@ -189,10 +190,11 @@ def purge(
 
     settings = common.load(state, config)
     rules = settings.site.retention
+    which = work.Rules(rules, settings.site.commitment.keep_days)
     with common.opened(settings) as database:
+        pressed = work.is_pressed(_spool_root(settings), rules)
         if dry_run:
-            pressed = work.is_pressed(_spool_root(settings), rules)
-            found = list(work.every_due(database, rules, pressed=pressed))
+            found = list(work.every_due(database, which, pressed=pressed))
             documents = purge_documents.count_due(database, rules)
         else:
             places = work.Places(_spool_root(settings), settings.results)
@@ -200,21 +202,25 @@ def purge(
             documents = (
                 purge_documents.purge_documents(database, rules, actor=actor) if is_ours else 0
             )
-            found = work.purge(database, places, rules, actor=actor)
+            found = work.purge(database, places, which, actor=actor)
             if not is_ours:
                 typer.echo(NOT_OURS, err=True)
                 raise typer.Exit(common.FAILED)
+        promised = work.count_promised(database, which, pressed=pressed)
     rows = [asdict(one) for one in found]
     if as_json:
-        common.print_json({"dry_run": dry_run, "studies": rows, "documents_of": documents})
+        common.print_json(
+            {"dry_run": dry_run, "studies": rows, "documents_of": documents, "promised": promised}
+        )
         return
     if rows:
         common.print_table(tuple(rows[0]), [tuple(row.values()) for row in rows])
     size = sum(one.size_bytes for one in found) / 2**20
     verb = "would be" if dry_run else "were"
+    stay = f" Kept by our own Storage Commitment, studies: {promised}."
     typer.echo(
         f"The images of {len(rows)} studies, {size:.1f} MiB, and the documents of {documents}"
-        f" {verb} deleted."
+        f" {verb} deleted.{stay if promised else ''}"
     )
 
 

@@ -41,8 +41,10 @@ class Tidy:
 
     def _run(self) -> None:
         places = purge.Places(self._settings.spool, self._settings.results)
+        site = self._settings.site
+        rules = purge.Rules(site.retention, site.commitment.keep_days)
         try:
-            gone = purge.purge(self._database, places, self._settings.site.retention, actor=ACTOR)
+            gone = purge.purge(self._database, places, rules, actor=ACTOR)
         except (SQLAlchemyError, OSError) as why:
             log.get().error("tidy.failed", why=type(why).__name__)
             return

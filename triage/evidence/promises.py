@@ -2,7 +2,8 @@
 
 A request is durable before it is answered. Each instance's stored bytes are hashed again and
 compared with its row; then the report leaves on an association that we open. Both are leased, so
-a process that dies in between leaves them due again.
+a process that dies in between leaves them due again. Retention deletes nothing of what a request
+names once it is written; what was being deleted just then is seen under the study's lock.
 """
 
 from collections.abc import Iterator
@@ -23,7 +24,7 @@ from db.audit import MINOR, SERIOUS, SUCCESS, Entry, Event, record
 from db.custody import CustodyRow
 from db.engine import now
 from db.promises import PromiseRequestRow, PromiseRow
-from db.tables import InstanceRow
+from db.tables import InstanceRow, StudyRow
 from db.upsert import insert_once
 from triage import commitment, dimse
 from triage.completeness import Commitment
@@ -156,6 +157,7 @@ def verify(
 
 def verified(session: Session, errand: Errand, failures: dict[str, int]) -> bool:
     """Note what was found; False where it is too early to say that something is missing."""
+    failures = failures | _gone(session, errand)
     at = now(session)
     if errand.is_young and NO_SUCH_INSTANCE in failures.values():
         session.execute(_mine(errand).values(due_at=at + LOOK, leased_until=None))
@@ -227,12 +229,22 @@ def reported(session: Session, errand: Errand, error: str, rules: Commitment) ->
         row.state, row.reported_at, row.due_at = REPORTED, at, None
         _audit(session, errand, "commitment.reported", failures)
     elif errand.is_old:
-        row.state, row.due_at = GAVE_UP, None
+        row.state, row.reported_at, row.due_at = GAVE_UP, at, None
         _audit(session, errand, "commitment.not-reported", failures, alert=True)
     else:
         wait = min(rules.retry_first_s * 2 ** min(row.tries, 20), rules.retry_longest_s)
         row.tries += 1
         row.due_at = at + timedelta(seconds=wait)
+
+
+def _gone(session: Session, errand: Errand) -> dict[str, int]:
+    """Lock the studies asked about, and give what of them is not here: deleted while we looked."""
+    asked = select(PromiseRow.sop_instance_uid).where(PromiseRow.request_id == errand.request_id)
+    studies = select(InstanceRow.study_id).where(InstanceRow.sop_instance_uid.in_(asked))
+    ordered = select(StudyRow.id).where(StudyRow.id.in_(studies)).order_by(StudyRow.id)
+    session.execute(ordered.with_for_update())
+    here = kept(session, errand)
+    return {uid: NO_SUCH_INSTANCE for _, uid, _ in errand.items if uid not in here}
 
 
 def _reason(sop_class: str, contents: list[tuple[str, str]], spool: Path) -> int | None:

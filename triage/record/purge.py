@@ -1,9 +1,10 @@
 """Deleting bytes that are no longer needed here: of studies at rest whose report is committed.
 
-Rows, hashes and audit stay. A study is decided about under its row's lock, so that no step, late
-instance or sending of it can begin meanwhile; its rows say "purged" before its files go, and a
-deletion that was interrupted is finished by the next one. Its files go under the lock again, and
-only those whose rows still say so: what came again in between stays.
+Nothing goes that we promised somebody to keep, not even for want of room. Rows, hashes and audit
+stay. A study is decided about under its row's lock, so that no step, late instance, sending or
+promise of it can begin meanwhile; its rows say "purged" before its files go, and a deletion that
+was interrupted is finished by the next one. Its files go under the lock again, and only those
+whose rows still say so: what came again in between stays.
 """
 
 import os
@@ -15,7 +16,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final
 
-from sqlalchemy import case, func, select
+from sqlalchemy import ColumnElement, and_, case, func, select
 from sqlalchemy.orm import Session, defer
 
 from db.audit import Entry, Event, record
@@ -23,6 +24,7 @@ from db.conflicts import HOLD, standing
 from db.custody import CustodyRow
 from db.engine import Database, now
 from db.outbox import SENT, WITHDRAWN
+from db.promises import held, holds
 from db.purged import AT_REST, still
 from db.runs import MapRow
 from db.tables import DetectionRow, InstanceRow, OutboxRow, StudyRow
@@ -56,39 +58,60 @@ class Places:
     results: Path
 
 
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What the site says: when images may go, and how long what we promised to keep may not."""
+
+    retention: Retention
+    promised_days: float | None = None
+    """From our report on; empty: for ever."""
+
+    def least_days(self, *, pressed: bool) -> float | None:
+        """Give how long images stay at least; None where they stay for ever."""
+        return self.retention.least_days if pressed else self.retention.images_days
+
+    def ended(self, at: datetime) -> datetime | None:
+        """Give the time of the reports whose promises end now; None where none ever does."""
+        return None if self.promised_days is None else at - timedelta(days=self.promised_days)
+
+
 def due(
-    session: Session, rules: Retention, *, pressed: bool = False, after: int = 0
+    session: Session, rules: Rules, *, pressed: bool = False, after: int = 0
 ) -> tuple[list[Candidate], int | None]:
     """Give those of one page of old studies, ids above ``after``, whose images may be deleted.
 
     With them the last id of the page, None where there was no study. ``pressed`` by a full disk,
     they go before their time; never before ``least_days``.
     """
-    days = rules.least_days if pressed else rules.images_days
+    days = rules.least_days(pressed=pressed)
     if days is None:
         return [], None
     at = now(session)
     rows = session.scalars(
         select(StudyRow)
-        .where(StudyRow.state.in_(AT_REST), StudyRow.id > after)
-        .where(StudyRow.settled_at < at - timedelta(days=days))
-        .where(
-            select(InstanceRow.id)
-            .join(CustodyRow, CustodyRow.instance_id == InstanceRow.id)
-            .where(InstanceRow.study_id == StudyRow.id, CustodyRow.purged_at.is_(None))
-            .exists()
-        )
+        .where(StudyRow.id > after, _is_old(at - timedelta(days=days)))
         .order_by(StudyRow.id)
         .limit(PAGE)
     ).all()
-    found = ((row, _why(session, row, rules, at)) for row in rows)
+    promised = held(session, [row.id for row in rows], rules.ended(at))
+    free = (row for row in rows if row.id not in promised)
+    found = ((row, _why(session, row, rules.retention, at)) for row in free)
     page = [_candidate(session, row, why) for row, why in found if why]
     return page, rows[-1].id if rows else None
 
 
-def every_due(
-    database: Database, rules: Retention, *, pressed: bool = False
-) -> Iterator[Candidate]:
+def count_promised(database: Database, rules: Rules, *, pressed: bool = False) -> int:
+    """Give how many studies are old enough, and stay because we promised to keep some of them."""
+    days = rules.least_days(pressed=pressed)
+    if days is None:
+        return 0
+    with database.reading() as session:
+        at = now(session)
+        promised = and_(_is_old(at - timedelta(days=days)), holds(rules.ended(at)))
+        return session.scalar(select(func.count()).select_from(StudyRow).where(promised)) or 0
+
+
+def every_due(database: Database, rules: Rules, *, pressed: bool = False) -> Iterator[Candidate]:
     """Give all studies whose images may be deleted now."""
     after = 0
     while True:
@@ -100,14 +123,14 @@ def every_due(
         after = last
 
 
-def purge(database: Database, places: Places, rules: Retention, *, actor: str) -> list[Candidate]:
+def purge(database: Database, places: Places, rules: Rules, *, actor: str) -> list[Candidate]:
     """Delete what is due, more where the disk is nearly full, and old maps; gives the studies.
 
     Where the services have users of their own, each deletes what its user owns: the ingestor
     images, a worker's user maps.
     """
     gone = _purge_images(database, places.spool, rules, actor) if is_ours(places.spool) else []
-    purge_maps(database, places.results, rules, actor=actor)
+    purge_maps(database, places.results, rules.retention, actor=actor)
     return gone
 
 
@@ -116,24 +139,24 @@ def is_ours(spool: Path) -> bool:
     return os.access(spool / "store", os.W_OK)
 
 
-def _purge_images(database: Database, spool: Path, rules: Retention, actor: str) -> list[Candidate]:
+def _purge_images(database: Database, spool: Path, rules: Rules, actor: str) -> list[Candidate]:
     finish(database, spool)
     gone = [
         one
         for one in every_due(database, rules)
         if purge_study(database, spool, one.study_id, rules, actor=actor)
     ]
-    if is_pressed(spool, rules):
+    if is_pressed(spool, rules.retention):
         gone += _purge_early(database, spool, rules, actor)
     return gone
 
 
-def _purge_early(database: Database, spool: Path, rules: Retention, actor: str) -> list[Candidate]:
+def _purge_early(database: Database, spool: Path, rules: Rules, actor: str) -> list[Candidate]:
     """Delete the longest settled first, until there is room again."""
     gone = []
     early = every_due(database, rules, pressed=True)
     for one in sorted(early, key=lambda one: one.settled_at):
-        if not is_pressed(spool, rules):
+        if not is_pressed(spool, rules.retention):
             break
         if purge_study(database, spool, one.study_id, rules, actor=actor, pressed=True):
             gone.append(one)
@@ -150,7 +173,7 @@ def purge_study(
     database: Database,
     spool: Path,
     study_id: int,
-    rules: Retention,
+    rules: Rules,
     *,
     actor: str,
     pressed: bool = False,
@@ -163,13 +186,13 @@ def purge_study(
             .with_for_update()
         )
         at = now(session)
-        days = rules.least_days if pressed else rules.images_days
+        days = rules.least_days(pressed=pressed)
         if row is None or days is None or row.settled_at is None:
             return False
         if row.settled_at >= at - timedelta(days=days):
             return False
-        why = _why(session, row, rules, at)
-        if not why:
+        why = _why(session, row, rules.retention, at)
+        if not why or held(session, [row.id], rules.ended(at)):
             return False
         digests = _mark(session, row, at)
         entry = Entry(
@@ -228,6 +251,16 @@ def purge_maps(database: Database, results: Path, rules: Retention, *, actor: st
     for sha256 in gone:
         files[sha256].unlink(missing_ok=True)
     return len(gone)
+
+
+def _is_old(before: datetime) -> ColumnElement[bool]:
+    """Mean studies that came to rest before, of which images are here."""
+    images = (
+        select(InstanceRow.id)
+        .join(CustodyRow, CustodyRow.instance_id == InstanceRow.id)
+        .where(InstanceRow.study_id == StudyRow.id, CustodyRow.purged_at.is_(None))
+    )
+    return and_(StudyRow.state.in_(AT_REST), StudyRow.settled_at < before, images.exists())
 
 
 def may_lose(session: Session, row: StudyRow, rules: Retention) -> str:

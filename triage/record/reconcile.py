@@ -8,6 +8,7 @@ import json
 import os
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -67,6 +68,7 @@ WORDS: Final = {
     "no-fate": "instances of studies at rest of which nothing says what became of them",
     "stuck": "instances whose study has not come to rest for a day",
     "not-indexed": "received files that the ingestor has not taken for an hour",
+    "prior-waits": "files for the title of priors that nothing has taken for an hour",
     "no-custody": "instances without a row of custody: run `triage rebuild-index`",
     "no-quarantine": "quarantined files that are gone: restore the spool from its backup",
 }
@@ -166,13 +168,12 @@ def _names(folder: Path) -> Iterator[str]:
 
 def _look_at_waiting(spool: Path, tally: Tally) -> None:
     oldest = time.time() - WAITING_S
-    for folder in FOLDERS:
-        for path in (spool / "in" / folder).iterdir():
-            try:
+    places = [("not-indexed", spool / "in" / folder) for folder in FOLDERS]
+    for code, place in [*places, ("prior-waits", spool / "prior_in")]:
+        for path in place.iterdir() if place.is_dir() else ():
+            with suppress(FileNotFoundError):
                 if path.stat().st_mtime < oldest:
-                    tally.add("not-indexed", path.stem[:12])
-            except FileNotFoundError:
-                continue
+                    tally.add(code, path.stem[:12])
 
 
 def _look_at_rows(session: Session, spool: Path, tally: Tally) -> None:

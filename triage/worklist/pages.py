@@ -1,4 +1,4 @@
-"""The pages of one study, and of the files that could not be indexed."""
+"""The pages of one study, and of the files in quarantine."""
 
 from typing import Annotated, Final
 
@@ -99,7 +99,7 @@ def opens_others(request: Request) -> bool:
 
 @router.get("/quarantine")
 def quarantine(request: Request) -> Response:
-    """Show what was acknowledged but could not be indexed."""
+    """Show what was acknowledged and is no part of a study."""
     with context.of(request).database.begin() as session:
         files = queries.quarantined(session, limit=MAX_QUARANTINE)
         context.audit_query(session, request, "quarantine.list", {"count": len(files)})

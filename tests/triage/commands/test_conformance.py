@@ -11,7 +11,7 @@ from pydicom.dataset import Dataset
 from tests.triage.commands.cli import triage, write_site
 from triage import outputs
 from triage import settings as configuration
-from triage.commands import conformance_ihe, conformance_objects
+from triage.commands import conformance_ihe, conformance_network, conformance_objects
 from triage.commands.conformance_text import markdown
 from triage.deliver.transports import TRANSPORTS
 from triage.outputs.codes import SCHEME
@@ -67,7 +67,20 @@ def test_it_speaks_of_this_configuration(both: tuple[str, str]) -> None:
     assert [one["name"] for one in DESTINATIONS if str(one["name"]) not in text] == []
     assert found["entities"][0]["ae_title"] == "OURS"
     assert found["entities"][0]["where"].endswith(":11999")
+    assert "| Storage Commitment | what is reported as kept is not deleted" in text
     assert "UPS MANAGER" in text
+
+
+@pytest.mark.parametrize(
+    ("days", "said"), [(None, ", for ever;"), (0.5, ", for 0.5 days from the report on;")]
+)
+def test_it_says_for_how_long_we_keep_what_we_committed_to(
+    tmp_path: Path, days: float | None, said: str
+) -> None:
+    write_site(tmp_path, commitment={"keep_days": days})
+    site = configuration.load(tmp_path, tmp_path / "configs")
+    policies = conformance_network.listener(site).policies or {}
+    assert said in policies["Storage Commitment"]
 
 
 def test_every_kind_of_dicom_object_has_an_annex(both: tuple[str, str]) -> None:

@@ -71,7 +71,7 @@ def age(site: House, *, committed: bool = True) -> None:
 
 def purged(site: House, rules: Retention = SOON) -> int:
     places = purge.Places(site.settings.spool, site.settings.results)
-    return len(purge.purge(site.database, places, rules, actor="test"))
+    return len(purge.purge(site.database, places, purge.Rules(rules), actor="test"))
 
 
 class TestCustody:
