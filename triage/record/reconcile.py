@@ -169,8 +169,10 @@ def _names(folder: Path) -> Iterator[str]:
 def _look_at_waiting(spool: Path, tally: Tally) -> None:
     oldest = time.time() - WAITING_S
     places = [("not-indexed", spool / "in" / folder) for folder in FOLDERS]
-    for code, place in [*places, ("prior-waits", spool / "prior_in")]:
-        for path in place.iterdir() if place.is_dir() else ():
+    if os.access(spool / "prior_in", os.R_OK | os.X_OK):  # a service of another user may not
+        places.append(("prior-waits", spool / "prior_in"))
+    for code, place in places:
+        for path in place.iterdir():
             with suppress(FileNotFoundError):
                 if path.stat().st_mtime < oldest:
                     tally.add(code, path.stem[:12])
