@@ -16,12 +16,12 @@ from sqlalchemy import select
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
-from db import commitments, conflicts, identity, lifecycle, purged
+from db import commitments, conflicts, identity, lifecycle, purged, quarantine
 from db.audit import MINOR, SERIOUS, SUCCESS, Entry, Event, record
 from db.custody import CustodyRow
 from db.engine import Database, now
 from db.states import StudyState
-from db.tables import AuditRow, InstanceRow, OutboxRow, QuarantineRow, StudyRow
+from db.tables import AuditRow, InstanceRow, OutboxRow, StudyRow
 from db.upsert import insert_once
 from triage import commitment, evidence
 from triage.arrival import IDENTITY, READ_ERRORS, SITE, Arrival, Unindexable, read_arrival, text
@@ -343,18 +343,7 @@ def _quiet(rules: Completeness, arrival: Arrival) -> timedelta:
 
 
 def _quarantine(session: Session, path: Path, sha256: str, code: str, why: str) -> None:
-    insert_once(
-        session,
-        QuarantineRow,
-        {
-            "sha256": sha256,
-            "size_bytes": path.stat().st_size,
-            "source_ae_title": "",
-            "received_at": now(session),
-            "reason_code": code,
-            "reason_detail": why,
-        },
-    )
+    quarantine.note(session, sha256, path.stat().st_size, code, why)
     entry = Entry(
         event=Event.SECURITY_ALERT, kind="instance.quarantined", action="C", outcome=SERIOUS,
         actor=ACTOR, object_type="file", object_id=sha256, detail={"reason": why},

@@ -14,14 +14,13 @@ from pathlib import Path
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from db import lifecycle
+from db import lifecycle, quarantine
 from db.audit import SERIOUS, SUCCESS, Entry, Event, record
 from db.custody import CustodyRow
 from db.engine import Database, now
 from db.queries import NOT_IMAGES
 from db.states import StudyState
 from db.tables import GenerationMemberRow, GenerationRow, InstanceRow, QuarantineRow, StudyRow
-from db.upsert import insert_once
 from triage import evidence
 from triage.arrival import Arrival, Unindexable, read_arrival
 from triage.evidence import ended
@@ -92,18 +91,24 @@ def _unknown(database: Database, root: Path, done: Rebuilt) -> list[str]:
     for folder in FOLDERS:
         names = {path.stem for path in (root / "store" / folder).glob("*.dcm")}
         with database.reading() as session:
-            known = _known(session, InstanceRow, folder) | _known(session, QuarantineRow, folder)
-            found += sorted(names - (known - _gone(session, folder)))
+            known = _known(session, folder) - _gone(session, folder)
+            found += sorted(names - known)
         done.files += len(names)
     done.known = done.files - len(found)
     return found
 
 
-def _known(
-    session: Session, table: type[InstanceRow] | type[QuarantineRow], folder: str
-) -> set[str]:
-    digests = select(table.sha256).where(table.sha256 >= folder, table.sha256 < f"{folder}g")
-    return set(session.scalars(digests))
+def _known(session: Session, folder: str) -> set[str]:
+    rows = select(InstanceRow.sha256).where(InstanceRow.sha256 >= folder)
+    apart = select(QuarantineRow.sha256).where(QuarantineRow.sha256 >= folder)
+    return {
+        *session.scalars(rows.where(InstanceRow.sha256 < f"{folder}g")),
+        *session.scalars(
+            apart.where(QuarantineRow.sha256 < f"{folder}g").where(
+                QuarantineRow.reason_code.in_(quarantine.NOT_INDEXED)
+            )
+        ),
+    }
 
 
 def _gone(session: Session, folder: str) -> set[str]:
@@ -227,11 +232,7 @@ def _write(
 
 def _quarantine(database: Database, path: Path, sha256: str, why: str) -> None:
     with database.begin() as session:
-        values = {
-            "sha256": sha256, "size_bytes": path.stat().st_size, "source_ae_title": "",
-            "received_at": now(session), "reason_code": "unparsable", "reason_detail": why,
-        }  # fmt: skip
-        insert_once(session, QuarantineRow, values)
+        quarantine.note(session, sha256, path.stat().st_size, "unparsable", why)
 
 
 def _audit(database: Database, done: Rebuilt, actor: str) -> None:

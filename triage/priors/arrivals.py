@@ -17,11 +17,10 @@ from pydicom.dataset import Dataset
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from db import quarantine
 from db.audit import SERIOUS, Entry, Event, record
-from db.engine import Database, now
+from db.engine import Database
 from db.priors import PriorInstanceRow, PriorRow
-from db.tables import QuarantineRow
-from db.upsert import insert_once
 from triage import log
 from triage.priors import budget, keep, place
 from triage.priors.choose import Older
@@ -156,15 +155,8 @@ def _put_aside(database: Database, spool: Spool, one: _Arrival, code: str) -> No
 
 def _note(session: Session, sha256: str, size_bytes: int, sender: str, code: str) -> None:
     """Write the row of a file in quarantine, once for each content."""
-    known = select(QuarantineRow.id).where(QuarantineRow.sha256 == sha256)
-    if session.scalar(known) is not None:
-        return
-    first = {
-        "sha256": sha256, "size_bytes": size_bytes, "source_ae_title": sender,
-        "received_at": now(session), "reason_code": code, "reason_detail": "",
-    }  # fmt: skip
-    insert_once(session, QuarantineRow, first)
-    _alert(session, "instance.quarantined", sender, ("file", sha256), {"reason": code})
+    if quarantine.note(session, sha256, size_bytes, code, sender=sender):
+        _alert(session, "instance.quarantined", sender, ("file", sha256), {"reason": code})
 
 
 def _alert(

@@ -20,6 +20,7 @@ from sqlalchemy.orm import Session
 from db.audit import SERIOUS, SUCCESS, Entry, Event, record
 from db.custody import CustodyRow, ReconciliationRow
 from db.engine import Database, now
+from db.quarantine import NOT_INDEXED
 from db.states import FINAL, StudyState
 from db.tables import InstanceRow, QuarantineRow, StudyRow
 from triage.spool import FOLDERS, stored_path
@@ -123,6 +124,7 @@ def _compare(database: Database, spool: Path, folders: tuple[str, ...], tally: T
         quarantined = session.scalars(
             select(QuarantineRow.sha256)
             .where(QuarantineRow.sha256 >= first, QuarantineRow.sha256 < last)
+            .where(QuarantineRow.reason_code.in_(NOT_INDEXED))
         ).all()  # fmt: skip
     # The files after the rows: what came in between has a file, and its row is looked for again.
     files = {name.removesuffix(".dcm") for one in folders for name in _names(spool / "store" / one)}
@@ -139,7 +141,8 @@ def _compare(database: Database, spool: Path, folders: tuple[str, ...], tally: T
 def _just_indexed(database: Database, sha256: str) -> bool:
     with database.reading() as session:
         found = select(InstanceRow.id).where(InstanceRow.sha256 == sha256).limit(1)
-        late = select(QuarantineRow.id).where(QuarantineRow.sha256 == sha256).limit(1)
+        apart = select(QuarantineRow.id).where(QuarantineRow.sha256 == sha256)
+        late = apart.where(QuarantineRow.reason_code.in_(NOT_INDEXED)).limit(1)
         return session.scalar(found) is not None or session.scalar(late) is not None
 
 

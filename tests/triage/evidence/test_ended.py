@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from pydicom.dataset import FileDataset
 from sqlalchemy import select
 
 from db import schema
@@ -72,6 +73,13 @@ def doubts(site: House) -> list[str]:
         return sorted(one.code for one in session.scalars(open_ones))
 
 
+def went_wrong(site: House, listener: Listener, views: list[FileDataset]) -> None:
+    """Receive a study, and hear that its modality took the wrong worklist entry."""
+    site.receive(*views)
+    perform(listener.port, study_of(views), named(views), **WRONG)
+    settle(site)
+
+
 class TestAnIndexMadeAnew:
     def test_holds_a_study_of_a_wrong_worklist_entry(
         self, database: Database, tmp_path: Path, listener: Listener
@@ -100,9 +108,7 @@ class TestAnIndexMadeAnew:
     ) -> None:
         views = three()
         with site_of(sqlite_database, tmp_path) as site:
-            site.receive(*views)
-            perform(listener.port, study_of(views), named(views), **WRONG)
-            settle(site)
+            went_wrong(site, listener, views)
             ledger = site.settings.spool / "ledger"
             lines = [path for path in ledger.glob("??/*") if path.is_file()]
             assert lines
@@ -135,9 +141,7 @@ class TestAnIndexMadeAnew:
         for one in views:
             one.PatientID = ""
         with site_of(sqlite_database, tmp_path) as site:
-            site.receive(*views)
-            perform(listener.port, study_of(views), named(views), **WRONG)
-            settle(site)
+            went_wrong(site, listener, views)
             assert doubts(site) == ["no-patient", "wrong-worklist-entry"]
             with anew(site, tmp_path) as other:
                 rebuilt(other)
@@ -178,9 +182,7 @@ class TestAnIndexMadeAnew:
     ) -> None:
         views = three()
         with site_of(sqlite_database, tmp_path) as site:
-            site.receive(*views)
-            perform(listener.port, study_of(views), named(views), **WRONG)
-            settle(site)
+            went_wrong(site, listener, views)
             [kept] = ended.every(site.settings.spool)
             kept.write_bytes(b"damaged")
             with anew(site, tmp_path) as other:

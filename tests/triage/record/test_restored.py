@@ -5,20 +5,21 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
+from shutil import copyfile
 from typing import Any
 
 import pytest
 from pydicom.dataset import FileDataset
 from sqlalchemy import select
 
-from db import schema
+from db import quarantine, schema
 from db.custody import ConflictRow, CustodyRow
 from db.engine import Database, connect, now
 from db.evidence import ClosingRow
 from db.promises import PromiseRequestRow, PromiseRow
 from db.states import StudyState
 from db.tables import AuditRow, GenerationMemberRow, GenerationRow, InstanceRow, OutboxRow, StudyRow
-from tests.builders import dx
+from tests.builders import dx, part10
 from tests.triage.peers import Scripted, scripted
 from tests.triage.record.test_custody import (
     FEW_DAYS,
@@ -38,7 +39,7 @@ from triage.evidence import promises
 from triage.record import conflicts, purge
 from triage.record.withdrawals import Who
 from triage.settings import Completeness
-from triage.spool import Spool
+from triage.spool import Spool, stored_path
 
 ADA = Who("ada", "admin", "127.0.0.1")
 QUIETLY = {"quiet_s": 3600, "quiet_s_by_modality": {}}
@@ -247,6 +248,22 @@ class TestAnOlderDatabase:
         assert (custody(site)[0].purged_at, differences(site)) == (None, {})
         again = self.rebuilt(site)
         assert (again.known, again.restored, again.studies) == (1, 0, 0)
+
+    def test_that_knows_a_content_as_a_prior_nobody_asked_for_does_not_hide_it(
+        self, site: House
+    ) -> None:
+        spool = Spool(site.settings.spool)
+        waiting = spool.write(part10(images(1)[0]))
+        sha256, _ = spool.store(waiting)
+        spool.quarantine(waiting, sha256)
+        spool.release(waiting)
+        stored_path(spool.root, sha256).unlink()
+        copyfile(spool.root / "quarantine" / f"{sha256}.dcm", stored_path(spool.root, sha256))
+        with site.database.begin() as session:
+            assert quarantine.note(session, sha256, 1, "prior-unexpected")
+        assert differences(site) == {"no-row": 1}
+        assert self.rebuilt(site).indexed == 1
+        assert differences(site) == {}
 
     def test_does_not_bring_back_what_retention_deletes_meanwhile(
         self, site: House, monkeypatch: pytest.MonkeyPatch
