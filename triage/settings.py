@@ -84,6 +84,8 @@ class Listener(Frozen):
     pdu_timeout_s: PositiveFloat = 10.0
     """From a PDU's first byte to its last, in all."""
     idle_timeout_s: PositiveFloat = 30.0
+    ready_files: NonNegativeInt = 512
+    """Files of 644 KiB made ahead, at most, where twice ``min_free_bytes`` are free."""
     min_free_bytes: PositiveInt = 1_073_741_824
     """Below this much free space in the spool a C-STORE is answered 0xA700, and who comes to store
     is turned away for now."""

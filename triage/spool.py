@@ -1,12 +1,11 @@
 """The spool: received bytes on disk. It is the log; the database is only its index.
 
 ``in/<hh>/<uuid>.dcm`` waits for the ingestor, ``store/<hh>/<sha256>.dcm`` is kept, ``quarantine``
-holds what is no part of a study, ``tmp`` what is still being written, ``reports`` what a PACS says
-about Storage Commitment, and ``journal`` the listener's security events. Names are ours: nothing
-a peer sends becomes part of a path.
+holds what is no part of a study, ``tmp`` what is still being written, ``ready`` files made ahead,
+``reports`` what a PACS says about Storage Commitment, and ``journal`` the listener's security
+events. Names are ours: nothing a peer sends becomes part of a path.
 """
 
-import ctypes
 import hashlib
 import heapq
 import os
@@ -18,7 +17,11 @@ from pathlib import Path
 from typing import Final
 
 from triage.durable import (
+    AND_WAIT,
     Bytes,
+    flush_range,
+    is_alive,
+    keeps_order,
     start_ticks,
     sync_folder,
     time_ordered_uuid,
@@ -26,6 +29,7 @@ from triage.durable import (
     write_synced,
 )
 from triage.journal import Journal, JournalEvent
+from triage.ready import Blank, Content, Ready
 from triage.sharing import NOBODY, Readers
 
 __all__ = [
@@ -39,12 +43,6 @@ STALE_S: Final = 3600.0
 SETTLED_NS: Final = 1_000_000_000
 """A folder whose modification time is older than this cannot change without changing it."""
 MAX_META_BYTES: Final = 65_536
-ORDERED: Final = frozenset(("ext4", "xfs"))
-"""File systems whose journal never holds a name without what was handed to the disk before the
-name was given."""
-HAND_OVER, AND_WAIT = 2, 7
-"""Flags of sync_file_range(2): start writing, and do so and wait for it."""
-_sync_file_range: Final = getattr(ctypes.CDLL(None, use_errno=True), "sync_file_range", None)
 
 
 def stored_path(root: Path, sha256: str) -> Path:
@@ -111,8 +109,9 @@ class Spool:
         self.readers = readers
         _make_folders(root)
         _open_folders(root, readers)
-        self.is_ordered = _sync_file_range is not None and _file_system(root) in ORDERED
+        self.is_ordered = keeps_order(root)
         """Whether one commit of the journal is enough for bytes and name."""
+        self.ready = Ready(root / "ready", self._owner, is_on=self.is_ordered)
 
     def write(self, *parts: Bytes) -> Path:
         """Write one file to ``in``; when this returns, a power cut does not lose it.
@@ -168,6 +167,36 @@ class Spool:
             raise
         return Path(final)
 
+    def arrive(self, blank: Blank, content: Content) -> Path:
+        """Write over a file made ready, which then waits in ``in``; no power cut loses it.
+
+        Raises:
+            OSError: it is not there, and nothing is left behind.
+        """
+        name = time_ordered_uuid()
+        final = f"{self._in[name[-2:]]}/{name}-{content.length}.dcm"
+        try:
+            self.ready.fill(blank, content)
+            os.rename(blank.path, final)  # noqa: PTH104
+        except BaseException:
+            with suppress(OSError):
+                os.unlink(blank.path)  # noqa: PTH108
+            raise
+        finally:
+            os.close(blank.descriptor)
+        return Path(final)
+
+    def cut(self, path: Path) -> Path:
+        """Cut a waiting file that was made ready to the length in its name; gives its path then.
+
+        Doing it again changes nothing. What is linked or synced after it carries it.
+        """
+        name, _, length = path.stem.partition("-")
+        if not length:
+            return path
+        os.truncate(path, int(length))
+        return path.rename(path.with_name(f"{name}.dcm"))
+
     def write_report(self, *parts: Bytes) -> Path:
         """Write one report on Storage Commitment to ``reports``, as safely.
 
@@ -195,14 +224,18 @@ class Spool:
         return final
 
     def incoming(self, limit: int) -> list[Path]:
-        """Give up to ``limit`` waiting files, oldest first."""
+        """Give up to ``limit`` waiting files, oldest first, cut to their length where possible."""
         waiting = (
             (name, folder)
             for folder in self._in.values()
             for name in self._names(folder)
             if name.endswith(".dcm")
         )
-        return [Path(folder, name) for name, folder in heapq.nsmallest(limit, waiting)]
+        paths = [Path(folder, name) for name, folder in heapq.nsmallest(limit, waiting)]
+        for number, path in enumerate(paths):
+            with suppress(OSError):  # what is wrong with one file is told when it is taken
+                paths[number] = self.cut(path)
+        return paths
 
     def store(self, path: Path) -> tuple[str, Path]:
         """Keep a waiting file under its content's digest; the waiting name stays.
@@ -260,6 +293,25 @@ class Spool:
                 swept += 1
         return swept
 
+    def recover(self, *, after_all: bool) -> int:
+        """Let wait in ``in`` what a power cut left whole in files made ready; gives how many.
+
+        For the listener, as ``sweep`` is: ``after_all`` when it starts, else when one of its
+        processes ended.
+        """
+        return self.ready.recover(self._admit_whole, after_all=after_all)
+
+    def _admit_whole(self, path: str, length: int) -> None:
+        name = time_ordered_uuid()
+        folder = self._in[name[-2:]]
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        os.rename(path, f"{folder}/{name}-{length}.dcm")  # noqa: PTH104
+        sync_folder(folder)
+
     def _names(self, folder: str) -> list[str]:
         """List a folder, unless it was seen empty and has not changed since."""
         modified = os.stat(folder).st_mtime_ns  # noqa: PTH116 - 256 of them, ten times a second
@@ -271,40 +323,24 @@ class Spool:
         return names
 
 
-def flush_range(descriptor: int, start: int, count: int, flags: int = HAND_OVER) -> None:
-    """Hand a part of a file to the disk, where the system can; 0 bytes are all from ``start`` on.
-
-    Raises:
-        OSError: the disk refuses.
-    """
-    if _sync_file_range is None:
-        return
-    if _sync_file_range(descriptor, ctypes.c_int64(start), ctypes.c_int64(count), flags):
-        raise OSError(ctypes.get_errno(), "the disk does not take it")
-
-
-def _file_system(root: Path) -> str:
-    """Give the type of the file system that holds a folder; "" where that cannot be told.
-
-    ext4 with data=writeback is no ext4 here.
-    """
-    device = root.stat().st_dev
-    wanted = f"{os.major(device)}:{os.minor(device)}"
-    with suppress(OSError, ValueError):
-        for line in Path("/proc/self/mountinfo").read_text(encoding="utf-8").splitlines():
-            mount, _, more = line.partition(" - ")
-            if mount.split()[2] == wanted:
-                kind, _, options = more.split(" ", 2)
-                return "" if "data=writeback" in options else kind
-    return ""
-
-
 def _make_folders(root: Path) -> None:
     if not root.is_dir():
         root.mkdir(parents=True, exist_ok=True, mode=0o700)
         sync_folder(root.parent)
     for parent, names in (
-        (root, ("tmp", "in", "store", "quarantine", "journal", "reports", "prior_in")),
+        (
+            root,
+            (
+                "tmp",
+                "ready",
+                "in",
+                "store",
+                "quarantine",
+                "journal",
+                "reports",
+                "prior_in",
+            ),
+        ),
         (root / "in", FOLDERS),
         (root / "store", FOLDERS),
     ):
@@ -336,12 +372,10 @@ def _keep(path: Path, final: Path) -> Path:
 
 def _is_alive(draft: Path) -> bool:
     """Tell whether a draft's writer, whose PID and start its name holds, may still be at work."""
-    pid, _, rest = draft.name.partition("-")
-    ticks = rest.partition("-")[0]
     with suppress(OSError):
         if time.time() - draft.stat().st_mtime > STALE_S:
             return False
-    return pid.isdigit() and start_ticks(int(pid)) == ticks
+    return is_alive(draft.name)
 
 
 def _content(head: bytes) -> tuple[bytes, int]:

@@ -43,6 +43,8 @@ class Receiver:
     stored: Callable[[], int]
     """How many instances it has."""
     empty: Callable[[], None]
+    rest: Callable[[], None] = lambda: time.sleep(0.2)
+    """Let it do what it does when nothing comes."""
 
 
 @contextmanager
@@ -95,10 +97,21 @@ def receivers(folder: Path) -> Iterator[list[Receiver]]:
                     name, one.port, "TRIAGE", one.pid,
                     stored=lambda one=one: len(one.waiting()),  # type: ignore[misc]
                     empty=lambda one=one: _remove(one.spool / "in"),  # type: ignore[misc]
+                    rest=lambda one=one: _wait_until_still(one.spool / "ready"),  # type: ignore[misc]
                 )
                 for name, one in ours
             ),
         ]  # fmt: skip
+
+
+def _wait_until_still(folder: Path) -> None:
+    """Wait until no more files are made ready: as many as were used, once it was quiet for 2 s."""
+    seen, since = -1, time.monotonic()
+    while time.monotonic() - since < 3.5:
+        count = len(list(folder.iterdir()))
+        if count != seen:
+            seen, since = count, time.monotonic()
+        time.sleep(0.1)
 
 
 def _shim(folder: Path) -> Path | None:

@@ -1,6 +1,7 @@
-"""A data set on its way in: streamed to a draft in the spool, and judged there.
+"""A data set on its way in, and judged there: streamed to a draft in the spool, or held in memory.
 
-No more of it is in memory than one PDU, whatever its size and however many come at once.
+In memory is what fits into a file made ready, as long as there are such files; of anything else no
+more than one PDU, whatever its size and however many come at once.
 """
 
 import mmap
@@ -10,8 +11,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+from triage.durable import flush_range, write_all
+from triage.ready import HOLDS_BYTES
 from triage.receive.pdu import Broken, Why
-from triage.spool import Spool, flush_range, write_all
+from triage.receive.prepared import Prepared
+from triage.spool import Spool
 
 LOOK_BYTES: Final = 16 * 2**20
 """The room on the disk is looked at when a message begins, and again after so much of it."""
@@ -41,6 +45,7 @@ class Body:
         self._header = b""
         self._descriptor = -1
         self._draft = ""
+        self._prepared: Prepared | None = None
         self._map: mmap.mmap | None = None
         self._view: memoryview | None = None
         self._failed = False
@@ -72,6 +77,8 @@ class Body:
         if self._failed:
             msg = "no room for the message"
             raise OSError(msg)
+        if self._prepared is not None:
+            return self._prepared.content()
         if self._view is None:
             if not self.size:
                 return memoryview(b"")
@@ -86,10 +93,17 @@ class Body:
             OSError: they are not there.
         """
         header = self._make_header()
-        if header and len(header) == len(self._header):
-            os.pwrite(self._descriptor, header, 0)
-        path = self._spool.admit(self._descriptor, self._draft, as_prior=as_prior)
-        self._draft = ""
+        if self._prepared is not None and as_prior:
+            self._spill(self._prepared)
+        if self._prepared is not None:
+            path = self._spool.arrive(*self._prepared.hand_over(header))
+        else:
+            if header and len(header) == len(self._header):
+                os.pwrite(self._descriptor, header, 0)
+            path = self._spool.admit(self._descriptor, self._draft, as_prior=as_prior)
+            self._draft = ""
+        if len(header) + self.size <= HOLDS_BYTES and not as_prior:
+            self._spool.ready.used()
         return path
 
     def close(self) -> None:
@@ -107,6 +121,10 @@ class Body:
             with suppress(OSError):
                 os.unlink(self._draft)  # noqa: PTH108 - it is a text
             self._draft = ""
+        if self._prepared is not None:
+            with suppress(OSError):
+                self._prepared.close()
+            self._prepared = None
 
     def _write(self, fragment: memoryview) -> None:
         if self.size >= self._look_at:
@@ -114,14 +132,31 @@ class Body:
             if not self._has_room():
                 self._fail()
                 return
-        if self._descriptor < 0:
-            self._descriptor, self._draft = self._spool.draft()
-            self._header = self._make_header()
-            write_all(self._descriptor, self._header)
+        if self._descriptor < 0 and self._prepared is None:
+            self._begin()
+        if self._prepared is not None:
+            if self._prepared.has_room(len(fragment)):
+                self._prepared.write(fragment)
+                return
+            self._spill(self._prepared)
         write_all(self._descriptor, fragment)
         if self.size - self._flushed >= FLUSH_BYTES:
             flush_range(self._descriptor, self._flushed, self.size - self._flushed)
             self._flushed = self.size
+
+    def _begin(self) -> None:
+        self._header = self._make_header()
+        self._prepared = Prepared.take(self._spool.ready, self._header)
+        if self._prepared is None:
+            self._descriptor, self._draft = self._spool.draft()
+            write_all(self._descriptor, self._header)
+
+    def _spill(self, prepared: Prepared) -> None:
+        """Go on in a draft."""
+        self._descriptor, self._draft = self._spool.draft()
+        write_all(self._descriptor, prepared.whole())
+        self._prepared = None
+        prepared.close()
 
     def _fail(self) -> None:
         self._failed = True

@@ -36,7 +36,7 @@ from triage.receive.request import AssociateRequest
 from triage.receive.storage import Storage
 from triage.receive.tls import Gate, certificate_of, open_gate
 from triage.settings import Settings
-from triage.spool import Spool
+from triage.spool import Spool, has_room
 
 FINISH_S: Final = 25.0
 """For messages under way when asked to stop; a supervisor kills after 30 s."""
@@ -120,6 +120,20 @@ class Listener:
             facts = {"code": one.code, "ae_title": one.ae_title, "address": one.address}
             log.get().warning(one.kind, **facts, count=one.count, **remedy(one))
 
+    def renew(self) -> None:
+        """Make files ready in place of those that were used, where it is quiet."""
+        try:
+            made = self.spool.ready.renew(self._limits.ready_files, self._has_plenty)
+        except OSError as why:
+            log.get().warning("ready.failed", errno=why.errno)
+            return
+        if made:
+            log.get().debug("ready.made", files=made)
+
+    def _has_plenty(self) -> bool:
+        """Tell whether files made ahead take no room from what comes."""
+        return has_room(self.spool.root, 2 * self._limits.min_free_bytes)
+
     def _open(self, server: socket.socket, gate: Gate | None) -> None:
         """Give a listening socket a lobby of its own."""
         lobby = Lobby(server, self._limits, self.spool.journal, self._decide, gate)
@@ -195,12 +209,13 @@ def serve(settings: Settings, *, ready: Callable[[int], None] | None = None) -> 
     count = limits.processes or min(MOST_PROCESSES, os.cpu_count() or 1)
     try:
         spool = Spool(settings.spool, settings.readers)
-        swept = spool.sweep()
+        found = {"recovered": spool.recover(after_all=True), "swept": spool.sweep()}
+        spool.ready.drop(limits.ready_files)
     except OSError as why:
         msg = f"the spool {settings.spool} cannot be written: {why.strerror}"
         raise ConfigError(msg) from None
     if count == 1:
-        _listen(settings, None, lambda one: _tell(one.port, one.tls_port, swept, ready))
+        _listen(settings, None, lambda one: _tell(one.port, one.tls_port, found, ready))
         return
     _settle_memory()
     gate = open_gate(limits.tls, spool.journal)
@@ -212,7 +227,7 @@ def serve(settings: Settings, *, ready: Callable[[int], None] | None = None) -> 
         leave=shared.close,
     )
     ports = shared.port, shared.tls_port
-    crew.run(lambda: _tell(*ports, swept, ready), FINISH_S + FLUSH_S)
+    crew.run(lambda: _tell(*ports, found, ready), FINISH_S + FLUSH_S)
     log.get().info("listener.stopped")
 
 
@@ -228,6 +243,7 @@ def _listen(settings: Settings, shared: Shared | None, started: Callable[[Listen
     started(listener)
     while not stop.wait(FLUSH_S) and listener.is_alive:
         listener.report()
+        listener.renew()
     failed = not listener.is_alive
     listener.stop()
     if failed:
@@ -237,15 +253,19 @@ def _listen(settings: Settings, shared: Shared | None, started: Callable[[Listen
         log.get().info("listener.stopped")
 
 
-def _tell(port: int, tls_port: int, swept: int, ready: Callable[[int], None] | None) -> None:
-    log.get().info("listener.ready", port=port, tls_port=tls_port, swept=swept)
+def _tell(
+    port: int, tls_port: int, found: dict[str, int], ready: Callable[[int], None] | None
+) -> None:
+    log.get().info("listener.ready", port=port, tls_port=tls_port, **found)
     if ready is not None:
         ready(port or tls_port)
 
 
 def _bury(pid: int, shared: Shared, spool: Spool) -> None:
-    """Free what a process that died had taken: its associations' places and its drafts."""
+    """Free what a process that died had taken: its associations' places and its files."""
     shared.slots.forget(pid)
+    with suppress(OSError):
+        spool.recover(after_all=False)
     with suppress(OSError):
         spool.sweep()
 

@@ -133,11 +133,13 @@ def waiting(listener: Listener) -> list[Path]:
 
 
 def stray_files(root: Path) -> list[Path]:
-    """Give the files of a state folder that are neither acknowledged instances nor journal."""
+    """Give what is in a state folder and neither acknowledged nor journal nor made ahead."""
     return [
         path
         for path in root.rglob("*")
-        if path.is_file() and path.parent.parent.name != "in" and path.parent.name != "journal"
+        if path.is_file()
+        and path.parent.parent.name != "in"
+        and path.parent.name not in ("journal", "ready")
     ]
 
 

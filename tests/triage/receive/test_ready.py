@@ -1,0 +1,253 @@
+"""With files made ready the promises are the same: safe before the answer, and nothing lost."""
+
+import fcntl
+import os
+import re
+import shutil
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pydicom
+import pytest
+
+from tests.triage.receive import build, raw
+from tests.triage.receive.conftest import Running, running_listener, soon, stray_files
+from triage.durable import start_ticks
+from triage.ready import FILE_BYTES, HOLDS_BYTES
+from triage.spool import Spool
+
+CONTEXTS = [(raw.CT, [raw.EXPLICIT]), (raw.VERIFICATION, [raw.IMPLICIT])]
+STRACE = ("strace", "-f", "-qq")
+SHUT_DOWN = 0x8004587D
+"""FS_IOC_SHUTDOWN: the file system stops as in a power cut."""
+WITHOUT_A_COMMIT = 2
+
+needs_strace = pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
+
+
+def send(ours: Running, count: int, rows: int = 64) -> dict[str, bytes]:
+    sent = {}
+    with raw.peer(ours.port) as peer:
+        peer.associate(CONTEXTS)
+        for _ in range(count):
+            uid, data = build.fresh_ct(rows, 512)
+            assert peer.store(data, uid.encode(), fragment=100_000) == 0
+            sent[uid] = data
+        assert peer.release()
+    return sent
+
+
+def made_ready(ours: Running, count: int) -> dict[str, bytes]:
+    """Send so many, and wait until as many files were made."""
+    sent = send(ours, count)
+    assert soon(lambda: len(blanks(ours)) >= count), "none was made ready"
+    return sent
+
+
+def blanks(ours: Running) -> list[str]:
+    return [name for name in os.listdir(ours.spool / "ready") if "-" not in name]  # noqa: PTH208
+
+
+def arrived(spool: Path) -> dict[str, bytes]:
+    """Give the data sets that wait, by SOP Instance UID, as the ingestor would read them."""
+    found = {}
+    for path in Spool(spool).incoming(1000):
+        meta = pydicom.filereader.read_file_meta_info(path)
+        start = 132 + 12 + int(meta.FileMetaInformationGroupLength)
+        found[str(meta.MediaStorageSOPInstanceUID)] = path.read_bytes()[start:]
+    return found
+
+
+@pytest.fixture
+def ours(tmp_path: Path) -> Iterator[Running]:
+    with running_listener(tmp_path, processes=2, prior_ae_title="PRIORS") as running:
+        if not Spool(running.spool).is_ordered:
+            pytest.skip("files are made ready on ext4 and XFS only")
+        yield running
+
+
+def in_prepared(ours: Running) -> int:
+    """Count what waits in files that were made ready."""
+    return sum("-" in path.name for path in ours.waiting())
+
+
+def test_what_comes_is_the_same_byte_for_byte(ours: Running) -> None:
+    sent = made_ready(ours, 8)
+    sent |= send(ours, 6, 512) | send(ours, 1, 700)  # 512 KiB each, and one that does not fit
+    assert in_prepared(ours) == 6
+    assert all(path.stat().st_size == FILE_BYTES for path in ours.waiting() if "-" in path.name)
+    assert arrived(ours.spool) == sent
+    assert stray_files(ours.spool) == []
+
+
+def test_what_is_refused_uses_none_up(ours: Running) -> None:
+    made_ready(ours, 4)
+    with raw.peer(ours.port) as peer:
+        peer.associate(CONTEXTS)
+        for _ in range(9):
+            assert peer.store(build.ct_bytes()[:-1], build.SOP.encode()) == 0xC000
+        assert peer.store(*reversed(fresh())) == 0
+    assert in_prepared(ours) == 1
+
+
+def fresh() -> tuple[bytes, bytes]:
+    uid, data = build.fresh_ct()
+    return uid.encode(), data
+
+
+def test_a_prior_waits_apart_and_uses_none_up(ours: Running) -> None:
+    made_ready(ours, 2)
+    with raw.peer(ours.port) as peer:
+        peer.associate(CONTEXTS, called=b"PRIORS")
+        assert peer.store(*reversed(fresh())) == 0
+        assert peer.release()
+    assert in_prepared(ours) == 0
+    assert len(list((ours.spool / "prior_in").iterdir())) == 1
+
+
+def test_when_they_are_used_up_it_goes_on_without(ours: Running) -> None:
+    sent = made_ready(ours, 3) | send(ours, 9)
+    assert in_prepared(ours) <= 3
+    assert arrived(ours.spool) == sent
+
+
+def test_a_killed_process_leaves_nothing_claimed(tmp_path: Path) -> None:
+    with running_listener(tmp_path, processes=1) as ours:
+        if not Spool(ours.spool).is_ordered:
+            pytest.skip("files are made ready on ext4 and XFS only")
+        sent = made_ready(ours, 4) | send(ours, 2)
+        os.kill(ours.pid, 9)
+        ours.process.wait()
+    with running_listener(tmp_path, processes=1) as again:
+        assert len(blanks(again)) == len(os.listdir(again.spool / "ready"))  # noqa: PTH208
+        assert arrived(again.spool) == sent
+
+
+@needs_strace
+@pytest.mark.parametrize("fault", ["pwrite64:error=EIO:when=1", "fdatasync:error=EIO:when=1"])
+def test_an_error_of_the_disk_is_answered_and_the_next_one_is_stored(
+    tmp_path: Path, fault: str
+) -> None:
+    with running_listener(tmp_path, processes=1) as before:
+        if not Spool(before.spool).is_ordered:
+            pytest.skip("files are made ready on ext4 and XFS only")
+        made_ready(before, 4)
+    call = fault.partition(":")[0]
+    wrap = (*STRACE, "-o", "/dev/null", "-e", f"trace={call}", "-e", f"inject={fault}")
+    with running_listener(tmp_path, wrap=wrap, processes=1) as ours:
+        with raw.peer(ours.port) as peer:
+            peer.associate(CONTEXTS)
+            statuses = [peer.store(*reversed(fresh())) for _ in range(3)]
+        assert statuses == [0xA700, 0, 0]
+        assert in_prepared(ours) == 2
+        assert stray_files(ours.spool) == []
+
+
+@needs_strace
+def test_the_answer_is_sent_after_the_data_are_safe_in_a_file_whose_name_is(
+    tmp_path: Path,
+) -> None:
+    trace = tmp_path / "trace"
+    calls = "trace=openat,pwrite64,fsync,fdatasync,rename,sendto"
+    wrap = (*STRACE, "-y", "-s", "0", "-o", str(trace), "-e", calls)
+    with running_listener(tmp_path, wrap=wrap, processes=1) as ours:
+        if not Spool(ours.spool).is_ordered:
+            pytest.skip("files are made ready on ext4 and XFS only")
+        made_ready(ours, 3)
+        send(ours, 3)
+    lines = trace.read_text(errors="replace").splitlines()
+    steps = [step for line in lines if (step := _step(line))]
+    making = ["write", "sync name", *["free"] * 3]
+    assert [one for one in steps if one in making] == ["write"] * 3 + making[1:]
+    arriving = ["data", "sync data", "arrive", "send"]
+    first = steps.index("data")
+    assert steps.index("free") < first
+    assert [one for one in steps[first:] if one != "claim"][:12] == arriving * 3
+
+
+def _step(line: str) -> str:
+    for step, pattern in STEPS.items():
+        if re.search(pattern, line) and "resumed" not in line:
+            return step
+    return ""
+
+
+STEPS = {
+    "write": r" fsync\(\d+<[^>]*/spool/ready/[^>]*\.dcm>",
+    "sync name": r" fsync\(\d+<[^>]*/spool/ready>",
+    "free": r'rename\("[^"]*/ready/\d+-\d+-\w+\.dcm", "[^"]*/ready/\w+\.dcm"',
+    "claim": r'rename\("[^"]*/ready/\w+\.dcm", "[^"]*/ready/\d+-\d+-\w+\.dcm"',
+    "data": rf"pwrite64\(\d+<[^>]*/spool/ready/\d+-[^>]*\.dcm>.* (?!{FILE_BYTES},)\d+, 0\)",
+    "sync data": r"fdatasync\(\d+<[^>]*/spool/ready/\d+-[^>]*\.dcm>",
+    "arrive": r'rename\("[^"]*/ready/\d+-\d+-\w+\.dcm", "[^"]*/in/../\w+-\d+\.dcm"',
+    "send": r"sendto\(",
+}
+
+
+class TestPowerCut:
+    """On an ext4 file system of its own, which stops without a commit, as in a power cut."""
+
+    @pytest.fixture
+    def folder(self, tmp_path: Path) -> Iterator[Path]:
+        image, state = tmp_path / "disk", tmp_path / "state"
+        if shutil.which("mkfs.ext4") is None:
+            pytest.skip("mkfs.ext4 is not installed")
+        with image.open("wb") as file:
+            file.truncate(256 * 2**20)
+        subprocess.run(["mkfs.ext4", "-q", "-F", str(image)], check=True)
+        state.mkdir()
+        if not mount(tmp_path):
+            pytest.skip("only root may mount, where there are loop devices")
+        try:
+            yield tmp_path
+        finally:
+            subprocess.run(["umount", "-l", str(state)], check=True)
+
+    @pytest.mark.parametrize("count", [0, 20], ids=["as drafts", "in files made ready"])
+    def test_what_was_acknowledged_is_there_afterwards(self, folder: Path, count: int) -> None:
+        with running_listener(folder, processes=2) as ours:
+            sent = made_ready(ours, count) if count else {}
+            sent |= send(ours, 20)
+            assert in_prepared(ours) == count
+            cut_power(folder / "state")
+            kill_all(ours)
+        subprocess.run(["umount", "-l", str(folder / "state")], check=True)
+        assert mount(folder)
+        with running_listener(folder, processes=2) as again:
+            starts = [one for one in again.events() if one["event"] == "listener.ready"]
+            assert arrived(again.spool) == sent
+            assert starts[-1]["recovered"] == count  # none of their names had been synced
+            assert send(again, 1)
+
+
+def mount(folder: Path) -> bool:
+    """Mount with a journal that commits by itself only after minutes."""
+    command = ["mount", "-o", "loop,commit=300", str(folder / "disk"), str(folder / "state")]
+    return not subprocess.run(command, capture_output=True, check=False).returncode
+
+
+def kill_all(ours: Running) -> None:
+    """Kill a listener and its processes, and wait until there are none."""
+    task = Path(f"/proc/{ours.pid}/task/{ours.pid}/children")
+    family = [ours.pid, *map(int, task.read_text().split())]
+    for pid in family:
+        os.kill(pid, signal.SIGKILL)
+    ours.process.wait()
+    assert soon(lambda: not any(start_ticks(pid) for pid in family))
+
+
+def cut_power(mounted: Path) -> None:
+    descriptor = os.open(mounted, os.O_RDONLY)
+    try:
+        fcntl.ioctl(descriptor, SHUT_DOWN, WITHOUT_A_COMMIT.to_bytes(4, "little"))
+    finally:
+        os.close(descriptor)
+
+
+def test_a_header_and_its_data_set_fit_as_far_as_said(ours: Running) -> None:
+    made_ready(ours, 2)
+    most = send(ours, 1, (HOLDS_BYTES - 4096) // 1024)
+    assert in_prepared(ours) == 1
+    assert most.items() <= arrived(ours.spool).items()

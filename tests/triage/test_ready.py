@@ -1,0 +1,274 @@
+"""A file made ready holds a content whole or says that it does not, and is one process's."""
+
+import mmap
+import os
+from pathlib import Path
+
+import pytest
+
+from triage import ready as ready_module
+from triage.durable import start_ticks
+from triage.ready import (
+    BLOCK_BYTES,
+    FILE_BYTES,
+    HOLDS_BYTES,
+    SECTOR_BYTES,
+    Blank,
+    Content,
+    Ready,
+    whole_bytes,
+)
+
+OURS = f"{os.getpid()}-{start_ticks(os.getpid())}"
+DEAD = "999999999-1"
+LENGTHS = [1, 511, BLOCK_BYTES - 1, BLOCK_BYTES, BLOCK_BYTES + 1, 300_001, HOLDS_BYTES]
+
+
+def there_is_room() -> bool:
+    return True
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    folder = tmp_path / "ready"
+    folder.mkdir()
+    try:
+        os.close(os.open(folder / "probe", os.O_RDWR | os.O_CREAT | ready_module.AROUND_THE_CACHE))
+    except OSError:
+        pytest.skip("this file system cannot be written around the page cache")
+    (folder / "probe").unlink()
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def quiet(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ready_module, "QUIET_S", 0.0)
+
+
+def made(folder: Path, count: int, owner: str = OURS) -> Ready:
+    ready = Ready(folder, owner, is_on=True)
+    for _ in range(count):
+        ready.used()
+    assert ready.renew(100, there_is_room) == count
+    return ready
+
+
+def taken(ready: Ready) -> Blank:
+    blank = ready.take()
+    assert blank is not None
+    return blank
+
+
+def content(length: int, data: bytes | None = None) -> Content:
+    """Give a content in a buffer that held something before."""
+    buffer = mmap.mmap(-1, FILE_BYTES)
+    buffer[:] = b"BEFORE.." * (FILE_BYTES // 8)
+    buffer[:length] = os.urandom(length) if data is None else data
+    return Content(buffer, length)
+
+
+def filled(ready: Ready, length: int) -> tuple[str, bytes]:
+    blank, what = taken(ready), content(length)
+    ready.fill(blank, what)
+    os.close(blank.descriptor)
+    return blank.path, what.buffer[:length]
+
+
+@pytest.mark.parametrize("length", LENGTHS)
+def test_a_filled_one_is_whole_and_holds_the_content_and_nothing_older(
+    folder: Path, length: int
+) -> None:
+    path, wanted = filled(made(folder, 1), length)
+    assert whole_bytes(path) == length
+    found = Path(path).read_bytes()
+    assert found[:length] == wanted
+    assert b"BEFORE" not in found[length:]
+
+
+def test_a_blank_one_is_blank_and_another_size_is_neither(folder: Path) -> None:
+    made(folder, 1)
+    (path,) = map(str, folder.iterdir())
+    assert whole_bytes(path) == 0
+    os.truncate(path, FILE_BYTES - SECTOR_BYTES)
+    assert whole_bytes(path) is None
+    os.truncate(path, 0)
+    assert whole_bytes(path) is None
+
+
+@pytest.mark.parametrize("value", [b"\0", b"x"], ids=["zeros", "x"])
+def test_whatever_sector_a_power_cut_leaves_unwritten_the_content_is_not_whole(
+    folder: Path, value: bytes
+) -> None:
+    ready = made(folder, 1)
+    blank = taken(ready)
+    before = Path(blank.path).read_bytes()
+    length = 3 * BLOCK_BYTES + 700
+    ready.fill(blank, content(length, value * length))
+    written = 5 * BLOCK_BYTES // SECTOR_BYTES
+    for sector in range(written):
+        at = sector * SECTOR_BYTES
+        unwritten = before[at : at + SECTOR_BYTES]
+        with Path(blank.path).open("r+b") as file:
+            file.seek(at)
+            after = file.read(SECTOR_BYTES)
+            file.seek(at)
+            file.write(unwritten)
+        assert whole_bytes(blank.path) is None, sector
+        with Path(blank.path).open("r+b") as file:
+            file.seek(at)
+            file.write(after)
+    assert whole_bytes(blank.path) == length
+    os.close(blank.descriptor)
+
+
+def test_what_was_cut_off_behind_any_block_is_not_whole(folder: Path) -> None:
+    ready = made(folder, 1)
+    blank = taken(ready)
+    before = Path(blank.path).read_bytes()
+    ready.fill(blank, content(2 * BLOCK_BYTES))
+    os.close(blank.descriptor)
+    after = Path(blank.path).read_bytes()
+    found = []
+    for blocks in range(4):
+        at = blocks * BLOCK_BYTES
+        Path(blank.path).write_bytes(after[:at] + before[at:])
+        found.append(whole_bytes(blank.path))
+    assert found == [0, None, None, 2 * BLOCK_BYTES]
+
+
+def test_two_processes_never_take_the_same(folder: Path) -> None:
+    one, other = made(folder, 8), Ready(folder, "4-4", is_on=True)
+    blanks: list[Blank] = []
+    while True:
+        both = [one.take(), other.take()]
+        blanks += [blank for blank in both if blank is not None]
+        if both == [None, None]:
+            break
+    assert len({os.fstat(blank.descriptor).st_ino for blank in blanks}) == len(blanks) == 8
+    for blank in blanks:
+        os.close(blank.descriptor)
+
+
+def test_what_is_given_back_is_given_out_again(folder: Path) -> None:
+    ready = made(folder, 1)
+    blank = taken(ready)
+    assert ready.take() is None
+    ready.give_back(blank)
+    assert ready.take() == blank
+    os.close(blank.descriptor)
+
+
+class TestRenewal:
+    def test_as_many_as_were_used_are_made_and_never_more_than_wanted(self, folder: Path) -> None:
+        ready = made(folder, 3)
+        assert ready.renew(100, there_is_room) == 0
+        filled(ready, 100)
+        for _ in range(20):
+            ready.used()
+        assert ready.renew(10, there_is_room) == 7  # three are there, one of them in use
+        assert len(list(folder.iterdir())) == 10
+        assert ready.renew(10, there_is_room) == 0
+
+    def test_none_is_made_before_it_is_quiet(
+        self, folder: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(ready_module, "QUIET_S", 1000.0)
+        ready = Ready(folder, OURS, is_on=True)
+        ready.used()
+        assert ready.renew(10, there_is_room) == 0
+        monkeypatch.setattr(ready_module, "QUIET_S", 0.0)
+        assert ready.renew(10, there_is_room) == 1
+
+    def test_without_room_the_blank_ones_make_some(self, folder: Path) -> None:
+        ready = made(folder, 3)
+        path, _ = filled(ready, 100)
+        ready.used()
+        assert ready.renew(10, lambda: False) == 0
+        assert list(map(str, folder.iterdir())) == [path]
+
+    def test_one_process_makes_at_a_time(self, folder: Path) -> None:
+        one, other = (Ready(folder, owner, is_on=True) for owner in (OURS, "4-4"))
+        one.used()
+        other.used()
+        found: list[int] = []
+
+        def look() -> bool:
+            if not found:
+                found.append(other.renew(10, there_is_room))
+            return True
+
+        looks = iter([there_is_room])  # the first one is before the lock
+
+        def look_again() -> bool:
+            return next(looks, look)()
+
+        assert one.renew(10, look_again) == 1
+        assert found == [0]
+
+    def test_what_cannot_be_made_whole_leaves_nothing(
+        self, folder: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        ready = Ready(folder, OURS, is_on=True)
+        ready.used()
+
+        def full(*_: object) -> int:
+            raise OSError(28, "no space")
+
+        monkeypatch.setattr(os, "pwrite", full)
+        with pytest.raises(OSError, match="no space"):
+            ready.renew(10, there_is_room)
+        assert list(folder.iterdir()) == []
+
+    def test_where_the_file_system_keeps_no_order_there_are_none(self, folder: Path) -> None:
+        made(folder, 1)
+        ready = Ready(folder, OURS, is_on=False)
+        ready.used()
+        assert ready.renew(10, there_is_room) == 0
+        assert ready.take() is None
+
+
+class TestRecovery:
+    def test_the_whole_of_the_dead_is_kept_the_blank_freed_the_torn_let_go(
+        self, folder: Path
+    ) -> None:
+        ready = made(folder, 3, DEAD)
+        whole, _ = filled(ready, 5000)
+        torn, _ = filled(ready, 5000)
+        blank = taken(ready)
+        os.close(blank.descriptor)
+        os.truncate(torn, 4096)
+        kept: list[tuple[str, int]] = []
+        assert ready.recover(lambda *one: kept.append(one), after_all=False) == 1
+        assert kept == [(whole, 5000)]
+        free = blank.path.rpartition("-")[2]
+        assert sorted(path.name for path in folder.iterdir()) == sorted((Path(whole).name, free))
+        assert taken(Ready(folder, OURS, is_on=True)).path.endswith(free)
+
+    def test_what_the_living_hold_is_left_alone(self, folder: Path) -> None:
+        ready = made(folder, 2)
+        paths = {filled(ready, 5000)[0], taken(ready).path}
+        assert ready.recover(lambda *_: pytest.fail("kept"), after_all=False) == 0
+        assert set(map(str, folder.iterdir())) == paths
+
+    def test_at_the_start_what_is_whole_is_kept_though_its_owner_seems_to_live(
+        self, folder: Path
+    ) -> None:
+        ready = made(folder, 2)
+        whole, _ = filled(ready, 5000)
+        blank = taken(ready).path
+        kept: list[tuple[str, int]] = []
+        assert ready.recover(lambda *one: kept.append(one), after_all=True) == 1
+        assert kept == [(whole, 5000)]
+        assert Path(blank).exists()
+
+    def test_a_name_that_a_power_cut_took_back_is_looked_at_when_all_begins_anew(
+        self, folder: Path
+    ) -> None:
+        ready = made(folder, 2)
+        path, _ = filled(ready, 5000)
+        back = str(folder / path.rpartition("-")[2])
+        Path(path).rename(back)
+        kept: list[tuple[str, int]] = []
+        assert ready.recover(lambda *one: kept.append(one), after_all=False) == 0
+        assert ready.recover(lambda *one: kept.append(one), after_all=True) == 1
+        assert kept == [(back, 5000)]

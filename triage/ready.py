@@ -1,0 +1,275 @@
+"""Files made ready: written, named and synced before anything comes for them.
+
+What is written over such a file is safe after one write and one sync: its size, its blocks and its
+name are on the disk already, so no journal is committed. A blank one says its own name again and
+again, in each sector. So after a power cut each sector tells whether it was written, and a seal
+behind the content where it ends: no checksum is needed. (A disk writes a sector whole or not.)
+
+``ready/<uuid>.dcm`` is blank and anybody's, ``ready/<pid>-<ticks>-<uuid>.dcm`` is somebody's. A
+filled one moves to ``in`` as ``<uuid>-<bytes>.dcm`` before its sender is answered. That name needs
+no sync: a power cut takes the file back to ``ready``, where ``recover`` finds it. Whoever takes it
+from ``in`` cuts it to its length, which would cost the sender more than all the rest.
+"""
+
+import fcntl
+import mmap
+import os
+import random
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from struct import Struct
+from typing import Final, NamedTuple
+
+from triage.durable import is_alive, sync_folder, time_ordered_uuid
+
+BLOCK_BYTES: Final = 4096
+"""No disk wants to be written around the page cache in larger pieces."""
+HOLDS_BYTES: Final = 640 * 1024
+"""A CT or MR image of 512 x 512 pixels of 16 bits and its header; what is larger does not fit."""
+FILE_BYTES: Final = HOLDS_BYTES + BLOCK_BYTES
+SECTOR_BYTES: Final = 512
+NAME_BYTES: Final = 32
+"""Of a file's UUID in hexadecimal, which nobody outside knows and no content repeats."""
+SEAL: Final = Struct("<16sQ")
+"""This is a seal, and how many bytes are before it; the rest of its block is zeros."""
+MAGIC: Final = b"triage, whole\0\0\1"
+QUIET_S: Final = 2.0
+"""So long nothing must have come before files are made."""
+BATCH: Final = 16
+AT_ONCE_S: Final = 0.1
+"""Of each call: the disk is left to others in between."""
+SETTLED_NS: Final = 1_000_000_000
+AROUND_THE_CACHE: Final = getattr(os, "O_DIRECT", 0)
+
+
+class Blank(NamedTuple):
+    """A file that is this process's to fill."""
+
+    descriptor: int
+    path: str
+
+
+class Content(NamedTuple):
+    """What goes into a file, at the start of a buffer of ``FILE_BYTES`` that begins on a page."""
+
+    buffer: mmap.mmap
+    length: int
+
+
+class Ready:
+    """The files of one spool that are made ready."""
+
+    def __init__(self, folder: Path, owner: str, *, is_on: bool) -> None:
+        """Use the folder, which is there; off, there is never a file to take."""
+        self._folder = str(folder)
+        self._mine = f"{folder}/{owner}-"
+        self._is_on = is_on and bool(AROUND_THE_CACHE)
+        self._names: list[str] = []
+        self._claimed: list[Blank] = []
+        self._empty_since = -1
+        self._due = 0
+        self._last = 0.0
+
+    def take(self) -> Blank | None:
+        """Give a blank file that is nobody else's; None where there is none.
+
+        Raises:
+            OSError: the disk does not answer.
+        """
+        with suppress(IndexError):  # another thread may be faster, here and below
+            return self._claimed.pop()
+        while self._is_on and (self._names or self._look()):
+            with suppress(FileNotFoundError, IndexError):
+                name = self._names.pop()
+                mine = f"{self._mine}{name}"
+                os.rename(f"{self._folder}/{name}", mine)  # noqa: PTH104 - it is a text, here and below
+                return Blank(os.open(mine, os.O_RDWR | os.O_CLOEXEC | AROUND_THE_CACHE), mine)
+        return None
+
+    def give_back(self, blank: Blank) -> None:
+        """Keep for the next message a file that was not written to."""
+        self._claimed.append(blank)
+
+    def claim(self) -> None:
+        """Have a file for the next message; for when its sender was answered."""
+        if not self._claimed:
+            with suppress(OSError):
+                blank = self.take()
+                if blank is not None:
+                    self._claimed.append(blank)
+
+    def fill(self, blank: Blank, content: Content) -> None:
+        """Write a content and its seal; when this returns, a power cut does not lose it.
+
+        Raises:
+            OSError: the disk refuses; the file is good for nothing any more.
+        """
+        end = _end(content.length)
+        pad = bytes(end - content.length)  # of what the buffer held before, nothing stays
+        seal = SEAL.pack(MAGIC, content.length).ljust(BLOCK_BYTES, b"\0")
+        content.buffer[content.length : end + BLOCK_BYTES] = pad + seal
+        with memoryview(content.buffer)[: end + BLOCK_BYTES] as whole:
+            if os.pwrite(blank.descriptor, whole, 0) != len(whole):
+                msg = "the disk took a part"
+                raise OSError(msg)
+        os.fdatasync(blank.descriptor)
+
+    def used(self) -> None:
+        """Tell that something came which had, or would have had, its place in such a file."""
+        self._due += 1
+        self._last = time.monotonic()
+
+    def renew(self, most: int, has_room: Callable[[], bool]) -> int:
+        """Make as many as were used, up to ``most`` in all, once it is quiet; gives how many.
+
+        Without room those that are there make some.
+
+        Raises:
+            OSError: the disk does not make them.
+        """
+        if not has_room():
+            self.drop(0)
+            return 0
+        if not self._is_on or not self._due or time.monotonic() - self._last < QUIET_S:
+            return 0
+        made, until = 0, time.monotonic() + AT_ONCE_S
+        with _alone(self._folder) as is_alone:
+            if not is_alone:
+                return 0
+            self._due = min(self._due, most - len(os.listdir(self._folder)))  # noqa: PTH208
+            while self._due > 0 and time.monotonic() < until and has_room():
+                made += self._make(min(self._due, BATCH))
+                self._due -= BATCH
+        self._due = max(self._due, 0)
+        return made
+
+    def drop(self, most: int) -> None:
+        """Remove blank files that are nobody's, but for so many.
+
+        Raises:
+            OSError: the disk does not answer.
+        """
+        for name in self._blanks()[most:]:
+            with suppress(FileNotFoundError):
+                os.unlink(f"{self._folder}/{name}")  # noqa: PTH108
+
+    def recover(self, keep: Callable[[str, int], None], *, after_all: bool) -> int:
+        """Give what is whole in files of the dead to ``keep``, with its length; gives how many.
+
+        ``after_all`` is for the start, when all may be left over: what is whole is kept whosever it
+        seems to be, for process ids come again after a power cut, and those that seem blank are
+        looked at, too. What is neither whole nor blank was never acknowledged and goes.
+
+        Raises:
+            OSError: the disk does not answer.
+        """
+        found = 0
+        for name in os.listdir(self._folder):  # noqa: PTH208
+            owner, _, rest = name.rpartition("-")
+            is_held = bool(owner) and is_alive(owner)
+            if not after_all and (is_held or not owner):
+                continue
+            path = f"{self._folder}/{name}"
+            with suppress(FileNotFoundError):
+                length = whole_bytes(path)
+                if length:
+                    keep(path, length)
+                    found += 1
+                elif is_held:
+                    continue
+                elif length is None:
+                    os.unlink(path)  # noqa: PTH108
+                elif owner:
+                    os.rename(path, f"{self._folder}/{rest}")  # noqa: PTH104
+        return found
+
+    def _look(self) -> bool:
+        """List the blank files; tells whether there were any."""
+        modified = os.stat(self._folder).st_mtime_ns  # noqa: PTH116
+        if modified == self._empty_since:
+            return False
+        names = self._blanks()
+        random.shuffle(names)  # so that two processes seldom want the same
+        if not names and time.time_ns() - modified > SETTLED_NS:
+            self._empty_since = modified
+        self._names = names
+        return bool(names)
+
+    def _blanks(self) -> list[str]:
+        return [name for name in os.listdir(self._folder) if "-" not in name]  # noqa: PTH208
+
+    def _make(self, count: int) -> int:
+        """Make files under our own name, and let others have them when names and bytes are safe."""
+        paths = [f"{self._mine}{time_ordered_uuid()}.dcm" for _ in range(count)]
+        try:
+            with mmap.mmap(-1, FILE_BYTES) as blank:
+                for path in paths:
+                    blank[:] = _name(path) * (FILE_BYTES // NAME_BYTES)
+                    _write_around(path, blank)
+            sync_folder(self._folder)
+            for path in paths:
+                os.rename(path, f"{self._folder}/{path.rpartition('-')[2]}")  # noqa: PTH104
+        except BaseException:
+            for path in paths:
+                with suppress(OSError):
+                    os.unlink(path)  # noqa: PTH108
+            raise
+        return count
+
+
+def whole_bytes(path: str) -> int | None:
+    """Give how many bytes of a file are an instance, by its seal; 0 if blank, None if in pieces.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    content, name = Path(path).read_bytes(), _name(path)
+    if len(content) != FILE_BYTES:
+        return None
+    is_blank = [content.startswith(name, at) for at in range(0, FILE_BYTES, SECTOR_BYTES)]
+    if all(is_blank):
+        return 0
+    end = FILE_BYTES
+    while all(is_blank[(end - BLOCK_BYTES) // SECTOR_BYTES : end // SECTOR_BYTES]):
+        end -= BLOCK_BYTES
+    magic, length = SEAL.unpack_from(content, end - BLOCK_BYTES)
+    is_whole = not any(is_blank[: end // SECTOR_BYTES])
+    if magic != MAGIC or _end(length) != end - BLOCK_BYTES or not is_whole:
+        return None
+    return int(length)
+
+
+def _name(path: str) -> bytes:
+    return path[-NAME_BYTES - 4 : -4].encode()
+
+
+def _write_around(path: str, content: mmap.mmap) -> None:
+    """Make a file around the page cache, safe on the disk; its name is not yet."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | AROUND_THE_CACHE
+    descriptor = os.open(path, flags, 0o600)
+    try:
+        if os.pwrite(descriptor, content, 0) != len(content):
+            msg = "the disk took a part"
+            raise OSError(msg)
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _end(length: int) -> int:
+    return -(-length // BLOCK_BYTES) * BLOCK_BYTES
+
+
+@contextmanager
+def _alone(folder: str) -> Iterator[bool]:
+    """Tell whether no other process makes files in a folder now, and keep them from it if so."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield True
+    except BlockingIOError:
+        yield False
+    finally:
+        os.close(descriptor)
