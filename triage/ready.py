@@ -111,10 +111,7 @@ class Ready:
         seal = SEAL.pack(MAGIC, content.length).ljust(BLOCK_BYTES, b"\0")
         content.buffer[content.length : end + BLOCK_BYTES] = pad + seal
         with memoryview(content.buffer)[: end + BLOCK_BYTES] as whole:
-            if os.pwrite(blank.descriptor, whole, 0) != len(whole):
-                msg = "the disk took a part"
-                raise OSError(msg)
-        os.fdatasync(blank.descriptor)
+            _write_around(blank.descriptor, whole)
 
     def used(self) -> None:
         """Tell that something came which had, or would have had, its place in such a file."""
@@ -134,15 +131,16 @@ class Ready:
             return 0
         if not self._is_on or not self._due or time.monotonic() - self._last < QUIET_S:
             return 0
-        made, until = 0, time.monotonic() + AT_ONCE_S
         with _alone(self._folder) as is_alone:
-            if not is_alone:
-                return 0
-            self._due = min(self._due, most - len(os.listdir(self._folder)))  # noqa: PTH208
-            while self._due > 0 and time.monotonic() < until and has_room():
-                made += self._make(min(self._due, BATCH))
-                self._due -= BATCH
-        self._due = max(self._due, 0)
+            return self._renew(most, has_room) if is_alone else 0
+
+    def _renew(self, most: int, has_room: Callable[[], bool]) -> int:
+        due = min(self._due, most - len(os.listdir(self._folder)))  # noqa: PTH208
+        self._due = 0  # what cannot be made is not tried again before something comes
+        made, until = 0, time.monotonic() + AT_ONCE_S
+        while made < due and time.monotonic() < until and has_room():
+            made += self._make(min(due - made, BATCH))
+        self._due += max(0, due - made)
         return made
 
     def drop(self, most: int) -> None:
@@ -207,7 +205,7 @@ class Ready:
             with mmap.mmap(-1, FILE_BYTES) as blank:
                 for path in paths:
                     blank[:] = _name(path) * (FILE_BYTES // NAME_BYTES)
-                    _write_around(path, blank)
+                    _write_new(path, blank)
             sync_folder(self._folder)
             for path in paths:
                 os.rename(path, f"{self._folder}/{path.rpartition('-')[2]}")  # noqa: PTH104
@@ -245,17 +243,24 @@ def _name(path: str) -> bytes:
     return path[-NAME_BYTES - 4 : -4].encode()
 
 
-def _write_around(path: str, content: mmap.mmap) -> None:
-    """Make a file around the page cache, safe on the disk; its name is not yet."""
+def _write_new(path: str, content: mmap.mmap) -> None:
+    """Make a file, safe on the disk; its name is not yet."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | AROUND_THE_CACHE
     descriptor = os.open(path, flags, 0o600)
     try:
-        if os.pwrite(descriptor, content, 0) != len(content):
-            msg = "the disk took a part"
-            raise OSError(msg)
-        os.fsync(descriptor)
+        _write_around(descriptor, content)
     finally:
         os.close(descriptor)
+
+
+def _write_around(descriptor: int, content: memoryview | mmap.mmap) -> None:
+    """Write from a file's beginning; when this returns, what was written is safe on the disk.
+
+    One call for both: a thread that gives up the interpreter's lock twice waits twice for it.
+    """
+    if os.pwritev(descriptor, [content], 0, os.RWF_DSYNC) != len(content):
+        msg = "the disk took a part"
+        raise OSError(msg)
 
 
 def _end(length: int) -> int:

@@ -214,7 +214,7 @@ class TestRenewal:
         def full(*_: object) -> int:
             raise OSError(28, "no space")
 
-        monkeypatch.setattr(os, "pwrite", full)
+        monkeypatch.setattr(os, "pwritev", full)
         with pytest.raises(OSError, match="no space"):
             ready.renew(10, there_is_room)
         assert list(folder.iterdir()) == []

@@ -1,0 +1,105 @@
+"""What came in a file made ready is indexed and kept as what came in any other."""
+
+import mmap
+import os
+from pathlib import Path
+
+import pytest
+from sqlalchemy import select
+
+from db.engine import Database
+from db.tables import InstanceRow
+from tests.builders import dx, part10
+from tests.triage.ingested import RULES, put
+from triage import ready as ready_module
+from triage.ingest import ingest_all
+from triage.ready import FILE_BYTES, Content
+from triage.spool import Spool, digest, stored_path
+
+
+@pytest.fixture
+def spool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Spool:
+    spool = Spool(tmp_path / "spool")
+    if not spool.is_ordered:
+        pytest.skip("files are made ready on ext4 and XFS only")
+    monkeypatch.setattr(ready_module, "QUIET_S", 0.0)
+    return spool
+
+
+def arrive(spool: Spool, instance: bytes) -> Path:
+    spool.ready.used()
+    assert spool.ready.renew(1, lambda: True) == 1
+    blank = spool.ready.take()
+    assert blank is not None
+    buffer = mmap.mmap(-1, FILE_BYTES)
+    buffer[: len(instance)] = instance
+    return spool.arrive(blank, Content(buffer, len(instance)))
+
+
+def test_it_is_kept_with_its_own_bytes_and_its_own_size(database: Database, spool: Spool) -> None:
+    instance = part10(dx(study="s"))
+    path = arrive(spool, instance)
+    assert path.stat().st_size == FILE_BYTES
+    assert ingest_all(database, spool, RULES) == 1
+    with database.reading() as session:
+        [row] = session.scalars(select(InstanceRow))
+    kept = stored_path(spool.root, row.sha256)
+    assert kept.read_bytes() == instance
+    assert row.size_bytes == len(instance)
+    assert digest(kept) == row.sha256
+    assert spool.incoming(10) == []
+    assert list((spool.root / "ready").iterdir()) == []
+
+
+def test_it_is_the_same_content_as_one_that_came_otherwise(
+    database: Database, spool: Spool
+) -> None:
+    dataset = dx(study="s")
+    put(spool, dataset)
+    arrive(spool, part10(dataset))
+    assert ingest_all(database, spool, RULES) == 2
+    with database.reading() as session:
+        assert len(list(session.scalars(select(InstanceRow)))) == 1
+
+
+@pytest.mark.parametrize("step", ["before", "cut", "named"])
+def test_killed_at_any_step_the_next_one_cuts_it(spool: Spool, step: str) -> None:
+    instance = part10(dx(study="s"))
+    path = arrive(spool, instance)
+    if step != "before":
+        os.truncate(path, len(instance))
+    if step == "named":
+        path = path.rename(path.with_name(path.name.partition("-")[0] + ".dcm"))
+    for _ in range(2):
+        (found,) = spool.incoming(10)
+        assert found.read_bytes() == instance
+        assert "-" not in found.name
+
+
+def test_one_that_cannot_be_cut_holds_up_no_other(
+    database: Database, spool: Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bad = arrive(spool, part10(dx(study="bad")))
+    arrive(spool, part10(dx(study="good")))
+    cut = os.truncate
+
+    def broken(path: Path, length: int) -> None:
+        if path == bad:
+            raise OSError(5, "input/output error")
+        cut(path, length)
+
+    monkeypatch.setattr(os, "truncate", broken)
+    assert ingest_all(database, spool, RULES) == 1
+    assert spool.incoming(10) == [bad]
+    monkeypatch.undo()
+    assert ingest_all(database, spool, RULES) == 1
+    assert spool.incoming(10) == []
+
+
+def test_older_ones_come_first_however_they_came(spool: Spool) -> None:
+    paths = []
+    for number in range(6):
+        instance = part10(dx(study=f"s{number}"))
+        paths.append(arrive(spool, instance) if number % 2 else spool.write(instance))
+    names = [path.name[:32] for path in paths]
+    assert [path.name[:32] for path in spool.incoming(10)] == sorted(names)
