@@ -24,11 +24,10 @@ from db.engine import Database, is_transient
 from db.once import AuditOnceRow
 from triage import log
 
-ACTOR: Final = "ingestor"
 FIRST_S: Final = 1.0
 LONGEST_S: Final = 300.0
 """Between two tries of the same entry; each pause is twice the one before."""
-OURS: Final = re.compile(r"[0-9a-f-]{32,36}\.(?:dcm|jsonl)")
+OURS: Final = re.compile(r"[0-9a-f-]{32,48}\.(?:dcm|jsonl)")
 """Names that we give. Another's may tell whose the file is, and is said nowhere."""
 THE_DATA: Final = ("22", "54")
 """SQLSTATE classes of what a statement carries: data exception, program limit exceeded."""
@@ -48,7 +47,11 @@ class Pause:
 class PassedOver:
     """Entries that could not be taken, and when each is tried again. Kept in memory only."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, clock: Callable[[], float] = time.monotonic, *, actor: str = "ingestor"
+    ) -> None:
+        """Remember nothing yet. ``actor`` is who passes over, for the audit trail."""
+        self.actor = actor
         self._clock = clock
         self._pauses: dict[Path, Pause] = {}
 
@@ -154,18 +157,18 @@ def _pass_over(database: Database, passed: PassedOver, path: Path, error: Except
     name = path.name if OURS.fullmatch(path.name) else "a name that is not ours"
     why = _words(error)
     with database.begin() as session:
-        _alert(session, path, name, why)
+        _alert(session, path, name, why, passed.actor)
     pause.is_said = True
     log.get().error("spool.passed-over", place=path.parent.name, file=name, why=why)
 
 
-def _alert(session: Session, path: Path, name: str, why: str) -> None:
+def _alert(session: Session, path: Path, name: str, why: str, actor: str) -> None:
     """Write the audit row of an entry that is passed over, unless it is there from before."""
     uid = str(uuid.uuid5(uuid.NAMESPACE_URL, f"passed-over:{path.parent.name}/{path.name}"))
     if session.get(AuditOnceRow, uid) is not None:
         return
     entry = Entry(
-        event=Event.SECURITY_ALERT, kind="spool.passed-over", outcome=SERIOUS, actor=ACTOR,
+        event=Event.SECURITY_ALERT, kind="spool.passed-over", outcome=SERIOUS, actor=actor,
         object_type="file", object_id=name, detail={"place": path.parent.name, "reason": why},
         event_uid=uid,
     )  # fmt: skip

@@ -1,7 +1,8 @@
 """What the listener put apart, because it was addressed to ``listener.prior_ae_title``.
 
 The listener has acknowledged each file, so its sender may have let go of it: it is kept as an
-instance of the prior that was asked for, or else in quarantine. It is never triaged.
+instance of the prior that was asked for, or else in quarantine. It is never triaged. What the disk
+does not give now holds up no other: it stays, and is tried again after a pause.
 """
 
 import fcntl
@@ -22,6 +23,7 @@ from db.audit import SERIOUS, Entry, Event, record
 from db.engine import Database
 from db.priors import PriorInstanceRow, PriorRow
 from triage import log
+from triage.passed_over import PassedOver, each
 from triage.priors import budget, keep, place
 from triage.priors.choose import Older
 from triage.priors.keep import ACTOR, Came
@@ -50,19 +52,32 @@ class _Arrival:
         return str(self.facts.get("StudyInstanceUID", ""))
 
 
-def take_arrivals(database: Database, settings: Settings, limit: int = 500) -> int:
-    """Settle what came for ``listener.prior_ae_title``; gives how many files.
+def take_arrivals(
+    database: Database,
+    settings: Settings,
+    limit: int = 500,
+    *,
+    passed: PassedOver | None = None,
+) -> int:
+    """Settle up to ``limit`` files that came for ``listener.prior_ae_title``; gives how many.
 
-    Whoever comes while another one does it waits, and then sees what is left.
+    Whoever comes while another one does it waits, and then sees what is left. ``passed`` remembers
+    from call to call what is left alone for a while.
+
+    Raises:
+        SQLAlchemyError: the database is away; what was not settled waits as it is.
+        OSError: the spool is away, the disk full, or no more files can be opened; the same.
     """
+    passed = PassedOver(actor=ACTOR) if passed is None else passed
     if not place.arrivals(settings.spool, 1):
         return 0
     spool = Spool(settings.spool, settings.readers)
     with _alone(settings.spool / place.ARRIVING):
-        paths = place.arrivals(settings.spool, limit)
-        for path in paths:
-            _arrive(database, settings, spool, _of(path))
-    return len(paths)
+        paths = place.arrivals(settings.spool, limit + len(passed))
+        return each(
+            database, passed, paths, lambda path: _arrive(database, settings, spool, _of(path)),
+            limit=limit,
+        )  # fmt: skip
 
 
 @contextmanager

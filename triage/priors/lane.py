@@ -16,6 +16,7 @@ from db.tables import StudyRow
 from db.upsert import insert_once
 from triage import log
 from triage.errors import TryAgain
+from triage.passed_over import PassedOver
 from triage.priors import keep
 from triage.priors.arrivals import take_arrivals
 from triage.priors.search import Search
@@ -40,7 +41,7 @@ def work(settings: Settings, database: Database, owner: str, stopping: Stopping)
     next_clean = 0.0
     while not stopping():
         try:
-            done = lane.look() + take_arrivals(database, settings) + lane.step()
+            done = lane.look() + lane.take() + lane.step()
             if time.monotonic() >= next_clean:
                 next_clean = time.monotonic() + CLEAN_S
                 lane.clean()
@@ -60,6 +61,7 @@ class Lane:
         self._database = database
         self._spool = Spool(settings.spool, settings.readers)
         self._owner = owner
+        self._passed = PassedOver(actor=keep.ACTOR)
 
     def look(self) -> int:
         """Write down the studies that became complete since; gives how many."""
@@ -79,6 +81,17 @@ class Lane:
                 want(session, study_id)
         return len(found)
 
+    def take(self) -> int:
+        """Settle what came by C-MOVE and waits; gives how many files.
+
+        One that cannot be read now is left alone for a while.
+
+        Raises:
+            SQLAlchemyError: the database is away.
+            OSError: the spool is away, the disk full, or no more files can be opened.
+        """
+        return take_arrivals(self._database, self._settings, passed=self._passed)
+
     def step(self) -> int:
         """Search for one study that is due; gives 1, or 0 when none is."""
         study_id = self._claim()
@@ -92,7 +105,10 @@ class Lane:
         with self._database.reading() as session:
             present = keep.load(session, study_id)
         try:
-            found, detail = Search(self._database, self._settings, self._spool, present).run(), ""
+            search = Search(
+                self._database, self._settings, self._spool, present, passed=self._passed
+            )
+            found, detail = search.run(), ""
         except TryAgain as why:
             found, detail = "", str(why)
         except SQLAlchemyError:

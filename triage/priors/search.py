@@ -18,6 +18,7 @@ from db.priors import PriorRow
 from db.tables import StudyRow
 from triage import log
 from triage.errors import Broken, TryAgain
+from triage.passed_over import PassedOver
 from triage.prior_sources import Comparable, PriorSource
 from triage.priors import asking, budget, keep
 from triage.priors.arrivals import take_arrivals
@@ -54,6 +55,8 @@ class Search:
     present: Present
     troubles: list[str] = field(default_factory=list)
     """Sources that could not be asked: the search is not over then."""
+    passed: PassedOver = field(default_factory=lambda: PassedOver(actor=keep.ACTOR))
+    """What waits and could not be read: its pauses are the lane's."""
 
     def run(self) -> str:
         """Look, choose, fetch; gives what was found in one word.
@@ -207,7 +210,7 @@ class Search:
 
         def is_over() -> bool:
             with suppress(SQLAlchemyError, OSError):  # asked again in a moment
-                while not taker.full and take_arrivals(self.database, self.settings, A_FEW):
+                while not taker.full and self._take(A_FEW):
                     with self.database.reading() as session:
                         if budget.bytes_left(session, taker.source) < 0:
                             taker.full = "budget"
@@ -216,15 +219,15 @@ class Search:
         try:
             missing = asking.move(taker.source, taker.older, series, title, left_s, is_over)
         finally:
-            self._take_moved()
+            while self._take():  # all that the listener received so far
+                pass
         if not missing:
             taker.full = ""  # all of it was under way before it could be stopped
         return missing
 
-    def _take_moved(self) -> None:
-        """Index what the listener received so far."""
-        while take_arrivals(self.database, self.settings):
-            pass
+    def _take(self, limit: int = 500) -> int:
+        """Index some of what the listener received so far; gives how many instances."""
+        return take_arrivals(self.database, self.settings, limit, passed=self.passed)
 
     def _settle(self, prior_id: int, taker: Taker, missing: int, reason: str) -> str:
         with self.database.begin() as session:

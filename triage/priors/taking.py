@@ -4,9 +4,7 @@ By C-GET they come over our own association; by C-MOVE the listener puts them, a
 else, where ``arrivals`` takes them. One instance of somebody else's refuses the whole prior.
 """
 
-import struct
 import warnings
-from contextlib import suppress
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
@@ -14,11 +12,11 @@ from typing import Any, Final
 
 import pydicom
 from pydicom.dataset import Dataset
-from pydicom.errors import InvalidDicomError
 from pynetdicom import evt
 
 from db.engine import Database
 from triage import log
+from triage.arrival import READ_ERRORS
 from triage.errors import Refused
 from triage.prior_sources import Priors, PriorSource
 from triage.priors import keep, place
@@ -33,10 +31,6 @@ from triage.spool import Spool
 
 HEADER_BYTES: Final = 1_048_576
 """Beyond this no patient is looked for."""
-UNREADABLE: Final = (
-    InvalidDicomError, OSError, EOFError, ValueError, TypeError, KeyError, AttributeError,
-    NotImplementedError, OverflowError, LookupError, struct.error, RecursionError,
-)  # fmt: skip
 WANTED: Final = (
     "PatientID", "IssuerOfPatientID", "PatientBirthDate", "StudyInstanceUID", "SeriesInstanceUID",
     "SOPInstanceUID", "SOPClassUID", "Modality",
@@ -140,11 +134,19 @@ def put(settings: Settings, draft: Path, scanned: Scanned, syntax: str, modality
 
 
 def read(path: Path) -> Dataset:
-    """Read what identity is judged by; empty where it cannot be read."""
-    with suppress(*UNREADABLE), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # pydicom's warnings quote the values they doubt
-        found = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(WANTED))
-        for keyword in WANTED:
-            found.get(keyword)
-        return found
+    """Read what identity is judged by; empty where it is no DICOM that can be read.
+
+    Raises:
+        OSError: the disk does not give it now, which says nothing of whose it is.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # pydicom's warnings quote the values they doubt
+            found = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(WANTED))
+            for keyword in WANTED:
+                found.get(keyword)
+            return found
+    except READ_ERRORS as why:
+        if isinstance(why, OSError) and why.errno:
+            raise
     return pydicom.FileDataset(BytesIO(), Dataset(), file_meta=pydicom.dataset.FileMetaDataset())
