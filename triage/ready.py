@@ -62,15 +62,29 @@ class Ready:
     """The files of one spool that are made ready."""
 
     def __init__(self, folder: Path, owner: str, *, is_on: bool) -> None:
-        """Use the folder, which is there; off, there is never a file to take."""
+        """Use the folder if it is there; off, or without it, there is never a file to take."""
         self._folder = str(folder)
         self._mine = f"{folder}/{owner}-"
-        self._is_on = is_on and bool(AROUND_THE_CACHE)
+        self._may = is_on and bool(AROUND_THE_CACHE)
+        self._is_on = self._may and folder.is_dir()
         self._names: list[str] = []
         self._claimed: list[Blank] = []
         self._empty_since = -1
         self._due = 0
         self._last = 0.0
+
+    def open(self) -> None:
+        """Make the folder.
+
+        Raises:
+            OSError: it cannot be made: where each service has a user of its own, the listener's
+                owns no place for it unless the administrator made it.
+        """
+        if self._may and not self._is_on:
+            folder = Path(self._folder)
+            folder.mkdir(mode=0o700)
+            sync_folder(folder.parent)
+            self._is_on = True
 
     def take(self) -> Blank | None:
         """Give a blank file that is nobody else's; None where there is none.
@@ -149,7 +163,7 @@ class Ready:
         Raises:
             OSError: the disk does not answer.
         """
-        for name in self._blanks()[most:]:
+        for name in self._blanks()[most:] if self._is_on else ():
             with suppress(FileNotFoundError):
                 os.unlink(f"{self._folder}/{name}")  # noqa: PTH108
 
@@ -164,7 +178,7 @@ class Ready:
             OSError: the disk does not answer.
         """
         found = 0
-        for name in os.listdir(self._folder):  # noqa: PTH208
+        for name in os.listdir(self._folder) if self._is_on else ():  # noqa: PTH208
             owner, _, rest = name.rpartition("-")
             is_held = bool(owner) and is_alive(owner)
             if not after_all and (is_held or not owner):

@@ -328,19 +328,7 @@ def _make_folders(root: Path) -> None:
         root.mkdir(parents=True, exist_ok=True, mode=0o700)
         sync_folder(root.parent)
     for parent, names in (
-        (
-            root,
-            (
-                "tmp",
-                "ready",
-                "in",
-                "store",
-                "quarantine",
-                "journal",
-                "reports",
-                "prior_in",
-            ),
-        ),
+        (root, ("tmp", "in", "store", "quarantine", "journal", "reports", "prior_in")),
         (root / "in", FOLDERS),
         (root / "store", FOLDERS),
     ):

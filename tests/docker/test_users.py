@@ -160,6 +160,7 @@ RIGHTS: dict[str, dict[str, str]] = {
     "spool/quarantine/": READ_BY_ALL,
     "WAITING": OF_RECEIVING,
     "spool/tmp/": OF_RECEIVING,
+    "spool/ready/": OF_RECEIVING,
     "spool/journal/": OF_RECEIVING,
     "spool/reports/": OF_RECEIVING,
     "spool/prior_in/": OF_RECEIVING,

@@ -22,6 +22,7 @@ def spool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Spool:
     spool = Spool(tmp_path / "spool")
     if not spool.is_ordered:
         pytest.skip("files are made ready on ext4 and XFS only")
+    spool.ready.open()
     monkeypatch.setattr(ready_module, "QUIET_S", 0.0)
     return spool
 

@@ -209,6 +209,7 @@ def serve(settings: Settings, *, ready: Callable[[int], None] | None = None) -> 
     count = limits.processes or min(MOST_PROCESSES, os.cpu_count() or 1)
     try:
         spool = Spool(settings.spool, settings.readers)
+        _open_ready(spool)
         found = {"recovered": spool.recover(after_all=True), "swept": spool.sweep()}
         spool.ready.drop(limits.ready_files)
     except OSError as why:
@@ -229,6 +230,14 @@ def serve(settings: Settings, *, ready: Callable[[int], None] | None = None) -> 
     ports = shared.port, shared.tls_port
     crew.run(lambda: _tell(*ports, found, ready), FINISH_S + FLUSH_S)
     log.get().info("listener.stopped")
+
+
+def _open_ready(spool: Spool) -> None:
+    """Make the folder of files made ready; without it each file is made when it is needed."""
+    try:
+        spool.ready.open()
+    except OSError as why:
+        log.get().warning("ready.off", errno=why.errno, page="docs/hardening.md")
 
 
 def _listen(settings: Settings, shared: Shared | None, started: Callable[[Listener], None]) -> None:

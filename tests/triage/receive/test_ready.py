@@ -6,6 +6,7 @@ import re
 import shutil
 import signal
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -16,7 +17,7 @@ import pytest
 from tests.triage.receive import build, raw
 from tests.triage.receive.conftest import Running, running_listener, soon, stray_files
 from triage.durable import start_ticks
-from triage.ready import FILE_BYTES, HOLDS_BYTES
+from triage.ready import FILE_BYTES, HOLDS_BYTES, QUIET_S
 from triage.spool import Spool
 
 CONTEXTS = [(raw.CT, [raw.EXPLICIT]), (raw.VERIFICATION, [raw.IMPLICIT])]
@@ -112,6 +113,21 @@ def test_when_they_are_used_up_it_goes_on_without(ours: Running) -> None:
     sent = made_ready(ours, 3) | send(ours, 9)
     assert in_prepared(ours) <= 3
     assert arrived(ours.spool) == sent
+
+
+def test_where_the_folder_cannot_be_made_it_goes_on_without(tmp_path: Path) -> None:
+    spool = Spool(tmp_path / "state" / "spool")
+    (spool.root / "ready").write_text("not a folder")
+    with running_listener(tmp_path, processes=2) as ours:
+        sent = send(ours, 3)
+        time.sleep(QUIET_S + 2)  # in which others would have been made
+        sent |= send(ours, 3)
+        assert arrived(ours.spool) == sent
+        assert in_prepared(ours) == 0
+        told = [event["event"] for event in ours.events()]
+    if spool.is_ordered:
+        assert told.count("ready.off") == 1
+    assert "ready.failed" not in told
 
 
 def test_a_killed_process_leaves_nothing_claimed(tmp_path: Path) -> None:
