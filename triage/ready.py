@@ -18,6 +18,7 @@ import random
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from errno import EINVAL, EOPNOTSUPP
 from pathlib import Path
 from struct import Struct
 from typing import Final, NamedTuple
@@ -32,8 +33,8 @@ FILE_BYTES: Final = HOLDS_BYTES + BLOCK_BYTES
 SECTOR_BYTES: Final = 512
 NAME_BYTES: Final = 32
 """Of a file's UUID in hexadecimal, which nobody outside knows and no content repeats."""
-SEAL: Final = Struct("<16sQ")
-"""This is a seal, and how many bytes are before it; the rest of its block is zeros."""
+SEAL: Final = Struct("<16s32sQ")
+"""This is a seal, of this file, and so many bytes are before it; its block ends in zeros."""
 MAGIC: Final = b"triage, whole\0\0\1"
 QUIET_S: Final = 2.0
 """So long nothing must have come before files are made."""
@@ -42,6 +43,9 @@ AT_ONCE_S: Final = 0.1
 """Of each call: the disk is left to others in between."""
 SETTLED_NS: Final = 1_000_000_000
 AROUND_THE_CACHE: Final = getattr(os, "O_DIRECT", 0)
+SYNCED: Final = getattr(os, "RWF_DSYNC", 0)
+CANNOT: Final = frozenset((EINVAL, EOPNOTSUPP))
+"""What a file system answers that does not write around the cache, or not at once to the disk."""
 
 
 class Blank(NamedTuple):
@@ -58,6 +62,14 @@ class Content(NamedTuple):
     length: int
 
 
+class Recovered(NamedTuple):
+    """What was found after a power cut or a kill."""
+
+    kept: int
+    unreadable: list[tuple[str, int | None]]
+    """Name and error number of each that may hold an instance and could not be read."""
+
+
 class Ready:
     """The files of one spool that are made ready."""
 
@@ -65,7 +77,7 @@ class Ready:
         """Use the folder if it is there; off, or without it, there is never a file to take."""
         self._folder = str(folder)
         self._mine = f"{folder}/{owner}-"
-        self._may = is_on and bool(AROUND_THE_CACHE)
+        self._may = is_on and bool(AROUND_THE_CACHE and SYNCED)
         self._is_on = self._may and folder.is_dir()
         self._names: list[str] = []
         self._claimed: list[Blank] = []
@@ -90,17 +102,25 @@ class Ready:
         """Give a blank file that is nobody else's; None where there is none.
 
         Raises:
-            OSError: the disk does not answer.
+            OSError: the disk does not answer, or no more files can be opened.
         """
-        with suppress(IndexError):  # another thread may be faster, here and below
-            return self._claimed.pop()
-        while self._is_on and (self._names or self._look()):
+        while self._is_on:
+            with suppress(IndexError):  # another thread may be faster, here and below
+                return self._claimed.pop()
+            if not self._names and not self._look():
+                break
             with suppress(FileNotFoundError, IndexError):
-                name = self._names.pop()
-                mine = f"{self._mine}{name}"
-                os.rename(f"{self._folder}/{name}", mine)  # noqa: PTH104 - it is a text, here and below
-                return Blank(os.open(mine, os.O_RDWR | os.O_CLOEXEC | AROUND_THE_CACHE), mine)
+                return self._claim(self._names.pop())
         return None
+
+    def _claim(self, name: str) -> Blank:
+        mine = f"{self._mine}{name}"
+        os.rename(f"{self._folder}/{name}", mine)  # noqa: PTH104 - it is a text, here and below
+        try:
+            return Blank(os.open(mine, os.O_RDWR | os.O_CLOEXEC | AROUND_THE_CACHE), mine)
+        except OSError:
+            os.unlink(mine)  # noqa: PTH108
+            raise
 
     def give_back(self, blank: Blank) -> None:
         """Keep for the next message a file that was not written to."""
@@ -122,7 +142,7 @@ class Ready:
         """
         end = _end(content.length)
         pad = bytes(end - content.length)  # of what the buffer held before, nothing stays
-        seal = SEAL.pack(MAGIC, content.length).ljust(BLOCK_BYTES, b"\0")
+        seal = SEAL.pack(MAGIC, _name(blank.path), content.length).ljust(BLOCK_BYTES, b"\0")
         content.buffer[content.length : end + BLOCK_BYTES] = pad + seal
         with memoryview(content.buffer)[: end + BLOCK_BYTES] as whole:
             _write_around(blank.descriptor, whole)
@@ -145,57 +165,77 @@ class Ready:
             return 0
         if not self._is_on or not self._due or time.monotonic() - self._last < QUIET_S:
             return 0
+        due, self._due = self._due, 0  # what cannot be made waits until something comes again
         with _alone(self._folder) as is_alone:
-            return self._renew(most, has_room) if is_alone else 0
+            if not is_alone:
+                self._due += due
+                return 0
+            wanted = max(0, min(due, most - self._count()))
+            left = self._renew(wanted, has_room)
+        self._due += left
+        return wanted - left
 
-    def _renew(self, most: int, has_room: Callable[[], bool]) -> int:
-        due = min(self._due, most - len(os.listdir(self._folder)))  # noqa: PTH208
-        self._due = 0  # what cannot be made is not tried again before something comes
-        made, until = 0, time.monotonic() + AT_ONCE_S
-        while made < due and time.monotonic() < until and has_room():
-            made += self._make(min(due - made, BATCH))
-        self._due += max(0, due - made)
-        return made
+    def _renew(self, due: int, has_room: Callable[[], bool]) -> int:
+        """Make so many for a while; gives how many are left to make."""
+        until = time.monotonic() + AT_ONCE_S
+        try:
+            while due > 0 and time.monotonic() < until and has_room():
+                due -= self._make(min(due, BATCH))
+        except OSError as why:
+            self._is_on = self._is_on and why.errno not in CANNOT
+            raise
+        return due
+
+    def _count(self) -> int:
+        return len(os.listdir(self._folder))  # noqa: PTH208
 
     def drop(self, most: int) -> None:
-        """Remove blank files that are nobody's, but for so many.
+        """Remove blank files, but for so many; where there may be none, all of them.
+
+        Those that wait in this process for the next message go, too, unless any may stay.
 
         Raises:
             OSError: the disk does not answer.
         """
-        for name in self._blanks()[most:] if self._is_on else ():
+        keep = most if self._is_on else 0
+        paths = [f"{self._folder}/{name}" for name in self._blanks()[keep:]]
+        while not keep and self._claimed:
+            with suppress(IndexError):
+                blank = self._claimed.pop()
+                os.close(blank.descriptor)
+                paths.append(blank.path)
+        for path in paths:
             with suppress(FileNotFoundError):
-                os.unlink(f"{self._folder}/{name}")  # noqa: PTH108
+                os.unlink(path)  # noqa: PTH108
 
-    def recover(self, keep: Callable[[str, int], None], *, after_all: bool) -> int:
-        """Give what is whole in files of the dead to ``keep``, with its length; gives how many.
+    def recover(self, keep: Callable[[str, int], None], *, after_all: bool) -> Recovered:
+        """Give what is whole in files of the dead to ``keep``, with its length.
 
-        ``after_all`` is for the start, when all may be left over: what is whole is kept whosever it
-        seems to be, for process ids come again after a power cut, and those that seem blank are
-        looked at, too. What is neither whole nor blank was never acknowledged and goes.
+        ``after_all`` is for the start: then whatever is whole is kept, whosever it seems to be, for
+        process ids come again after a power cut. A claimed file is never handed to anybody else: if
+        its owner lives after all, it cannot name it any more and refuses its message.
 
         Raises:
-            OSError: the disk does not answer.
+            OSError: the folder cannot be read.
         """
-        found = 0
-        for name in os.listdir(self._folder) if self._is_on else ():  # noqa: PTH208
-            owner, _, rest = name.rpartition("-")
-            is_held = bool(owner) and is_alive(owner)
-            if not after_all and (is_held or not owner):
+        kept, unreadable = 0, []
+        for name in self._all():
+            owner = name.rpartition("-")[0]
+            if not after_all and (not owner or is_alive(owner)):
                 continue
             path = f"{self._folder}/{name}"
-            with suppress(FileNotFoundError):
+            try:
                 length = whole_bytes(path)
                 if length:
                     keep(path, length)
-                    found += 1
-                elif is_held:
-                    continue
-                elif length is None:
+                    kept += 1
+                elif owner or length is None:
                     os.unlink(path)  # noqa: PTH108
-                elif owner:
-                    os.rename(path, f"{self._folder}/{rest}")  # noqa: PTH104
-        return found
+            except FileNotFoundError:
+                continue
+            except OSError as why:
+                unreadable.append((name, why.errno))
+        return Recovered(kept, unreadable)
 
     def _look(self) -> bool:
         """List the blank files; tells whether there were any."""
@@ -210,7 +250,13 @@ class Ready:
         return bool(names)
 
     def _blanks(self) -> list[str]:
-        return [name for name in os.listdir(self._folder) if "-" not in name]  # noqa: PTH208
+        return [name for name in self._all() if "-" not in name]
+
+    def _all(self) -> list[str]:
+        try:
+            return os.listdir(self._folder)  # noqa: PTH208
+        except (FileNotFoundError, NotADirectoryError):
+            return []
 
     def _make(self, count: int) -> int:
         """Make files under our own name, and let others have them when names and bytes are safe."""
@@ -238,17 +284,17 @@ def whole_bytes(path: str) -> int | None:
         OSError: it cannot be read.
     """
     content, name = Path(path).read_bytes(), _name(path)
-    if len(content) != FILE_BYTES:
+    if not content or len(content) % BLOCK_BYTES:
         return None
-    is_blank = [content.startswith(name, at) for at in range(0, FILE_BYTES, SECTOR_BYTES)]
+    is_blank = [content.startswith(name, at) for at in range(0, len(content), SECTOR_BYTES)]
     if all(is_blank):
         return 0
-    end = FILE_BYTES
+    end = len(content)
     while all(is_blank[(end - BLOCK_BYTES) // SECTOR_BYTES : end // SECTOR_BYTES]):
         end -= BLOCK_BYTES
-    magic, length = SEAL.unpack_from(content, end - BLOCK_BYTES)
+    magic, whose, length = SEAL.unpack_from(content, end - BLOCK_BYTES)
     is_whole = not any(is_blank[: end // SECTOR_BYTES])
-    if magic != MAGIC or _end(length) != end - BLOCK_BYTES or not is_whole:
+    if (magic, whose) != (MAGIC, name) or _end(length) != end - BLOCK_BYTES or not is_whole:
         return None
     return int(length)
 
@@ -272,7 +318,11 @@ def _write_around(descriptor: int, content: memoryview | mmap.mmap) -> None:
 
     One call for both: a thread that gives up the interpreter's lock twice waits twice for it.
     """
-    if os.pwritev(descriptor, [content], 0, os.RWF_DSYNC) != len(content):
+    try:
+        count = os.pwritev(descriptor, [content], 0, SYNCED)
+    except NotImplementedError:  # an older C library
+        raise OSError(EOPNOTSUPP, "it cannot be written and synced in one") from None
+    if count != len(content):
         msg = "the disk took a part"
         raise OSError(msg)
 
@@ -286,9 +336,12 @@ def _alone(folder: str) -> Iterator[bool]:
     """Tell whether no other process makes files in a folder now, and keep them from it if so."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield True
-    except BlockingIOError:
-        yield False
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            is_alone = False
+        else:
+            is_alone = True
+        yield is_alone
     finally:
         os.close(descriptor)

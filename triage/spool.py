@@ -9,6 +9,7 @@ events. Names are ours: nothing a peer sends becomes part of a path.
 import hashlib
 import heapq
 import os
+import re
 import struct
 import sys
 import time
@@ -16,6 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+from triage import log
 from triage.durable import (
     AND_WAIT,
     Bytes,
@@ -43,6 +45,8 @@ STALE_S: Final = 3600.0
 SETTLED_NS: Final = 1_000_000_000
 """A folder whose modification time is older than this cannot change without changing it."""
 MAX_META_BYTES: Final = 65_536
+MADE_READY: Final = re.compile(r"([0-9a-f]{32})-([1-9][0-9]{0,5})\.dcm")
+"""The name of a file that waits and is longer than its instance: its own, and the bytes of that."""
 
 
 def stored_path(root: Path, sha256: str) -> Path:
@@ -90,7 +94,8 @@ class Spool:
     Every promise is kept by order: the bytes are fsync'ed, then named, then the folder is
     fsync'ed, and only then does a function return. Where the file system keeps the order by
     itself, the bytes are on the disk before they are named, and both syncs come after: the first
-    one's commit of the journal then carries the name as well.
+    one's commit of the journal then carries the name as well. What is written over a file made
+    ready was named, and its name synced, before anything came (``triage.ready``).
     """
 
     def __init__(self, root: Path, readers: Readers = NOBODY) -> None:
@@ -189,13 +194,14 @@ class Spool:
     def cut(self, path: Path) -> Path:
         """Cut a waiting file that was made ready to the length in its name; gives its path then.
 
-        Doing it again changes nothing. What is linked or synced after it carries it.
+        Doing it again changes nothing. What is linked or synced after it carries it. A name that is
+        not ours is left alone.
         """
-        name, _, length = path.stem.partition("-")
-        if not length:
+        ours = MADE_READY.fullmatch(path.name)
+        if ours is None or path.stat().st_size < int(ours[2]):
             return path
-        os.truncate(path, int(length))
-        return path.rename(path.with_name(f"{name}.dcm"))
+        os.truncate(path, int(ours[2]))
+        return path.rename(path.with_name(f"{ours[1]}.dcm"))
 
     def write_report(self, *parts: Bytes) -> Path:
         """Write one report on Storage Commitment to ``reports``, as safely.
@@ -299,7 +305,14 @@ class Spool:
         For the listener, as ``sweep`` is: ``after_all`` when it starts, else when one of its
         processes ended.
         """
-        return self.ready.recover(self._admit_whole, after_all=after_all)
+        try:
+            found = self.ready.recover(self._admit_whole, after_all=after_all)
+        except OSError as why:
+            log.get().error("ready.unreadable", errno=why.errno)
+            return 0
+        for name, number in found.unreadable:  # each may hold what was acknowledged: it stays
+            log.get().error("ready.unreadable", file=name, errno=number)
+        return found.kept
 
     def _admit_whole(self, path: str, length: int) -> None:
         name = time_ordered_uuid()

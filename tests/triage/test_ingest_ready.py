@@ -2,15 +2,17 @@
 
 import mmap
 import os
+from errno import EISDIR
 from pathlib import Path
 
 import pytest
 from sqlalchemy import select
+from structlog.testing import capture_logs
 
 from db.engine import Database
 from db.tables import InstanceRow
 from tests.builders import dx, part10
-from tests.triage.ingested import RULES, put
+from tests.triage.ingested import RULES, alerts, put
 from triage import ready as ready_module
 from triage.ingest import ingest_all
 from triage.ready import FILE_BYTES, Content
@@ -91,6 +93,8 @@ def test_one_that_cannot_be_cut_holds_up_no_other(
 
     monkeypatch.setattr(os, "truncate", broken)
     assert ingest_all(database, spool, RULES) == 1
+    [alert] = alerts(database)
+    assert (alert.event_type, alert.object_id) == ("spool.passed-over", bad.name)
     assert spool.incoming(10) == [bad]
     monkeypatch.undo()
     assert ingest_all(database, spool, RULES) == 1
@@ -104,3 +108,27 @@ def test_older_ones_come_first_however_they_came(spool: Spool) -> None:
         paths.append(arrive(spool, instance) if number % 2 else spool.write(instance))
     names = [path.name[:32] for path in paths]
     assert [path.name[:32] for path in spool.incoming(10)] == sorted(names)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["1-001.dcm", "IM-0001-0001.dcm", "x-y.dcm", f"{'a' * 32}-0.dcm", f"{'a' * 32}-99999.dcm"],
+)
+def test_a_name_that_is_not_ours_is_taken_as_it_is(
+    database: Database, spool: Spool, name: str
+) -> None:
+    instance = part10(dx(study="s"))
+    (spool.root / "in" / "00" / name).write_bytes(instance)
+    assert ingest_all(database, spool, RULES) == 1
+    with database.reading() as session:
+        [row] = session.scalars(select(InstanceRow))
+    assert stored_path(spool.root, row.sha256).read_bytes() == instance
+    assert spool.incoming(10) == []
+
+
+def test_one_that_is_there_unreadable_when_all_begins_is_said(spool: Spool) -> None:
+    (spool.root / "ready" / "0.dcm").mkdir()
+    with capture_logs() as logs:
+        assert spool.recover(after_all=True) == 0
+    [told] = logs
+    assert (told["event"], told["file"], told["errno"]) == ("ready.unreadable", "0.dcm", EISDIR)

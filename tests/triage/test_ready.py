@@ -1,7 +1,9 @@
 """A file made ready holds a content whole or says that it does not, and is one process's."""
 
+import errno
 import mmap
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,8 @@ from triage.ready import (
     BLOCK_BYTES,
     FILE_BYTES,
     HOLDS_BYTES,
+    MAGIC,
+    SEAL,
     SECTOR_BYTES,
     Blank,
     Content,
@@ -227,27 +231,83 @@ class TestRenewal:
         assert ready.take() is None
 
 
+class TestTroubles:
+    def test_one_that_cannot_be_opened_costs_nothing_of_the_others(
+        self, folder: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        ready, opened = made(folder, 3), os.open
+
+        def none_left(*_: object, **__: object) -> int:
+            raise OSError(errno.EMFILE, "too many open files")
+
+        monkeypatch.setattr(os, "open", none_left)
+        with pytest.raises(OSError, match="too many"):
+            ready.take()
+        monkeypatch.setattr(os, "open", opened)
+        assert len(list(folder.iterdir())) == 2
+        ready.used()
+        assert ready.renew(3, there_is_room) == 1
+        for _ in range(3):
+            os.close(taken(ready).descriptor)
+
+    def test_where_the_disk_cannot_do_it_that_is_found_out_once(
+        self, folder: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        ready = Ready(folder, OURS, is_on=True)
+
+        def refused(*_: object) -> int:
+            raise NotImplementedError
+
+        monkeypatch.setattr(os, "pwritev", refused)
+        ready.used()
+        with pytest.raises(OSError, match="in one"):
+            ready.renew(10, there_is_room)
+        ready.used()
+        assert ready.renew(10, there_is_room) == 0
+        assert list(folder.iterdir()) == []
+
+    def test_a_folder_that_goes_is_said_once_for_what_came(self, folder: Path) -> None:
+        ready = made(folder, 1)
+        os.close(taken(ready).descriptor)
+        shutil.rmtree(folder)
+        ready.used()
+        with pytest.raises(FileNotFoundError):
+            ready.renew(10, there_is_room)
+        assert ready.renew(10, there_is_room) == 0
+
+    def test_without_room_those_kept_for_the_next_message_go_too(self, folder: Path) -> None:
+        ready = made(folder, 2)
+        ready.give_back(taken(ready))
+        assert ready.renew(10, lambda: False) == 0
+        assert list(folder.iterdir()) == []
+        assert ready.take() is None
+
+    def test_what_is_there_from_before_goes_where_none_are_wanted(self, folder: Path) -> None:
+        made(folder, 3)
+        Ready(folder, OURS, is_on=True).drop(2)
+        assert len(list(folder.iterdir())) == 2
+        Ready(folder, OURS, is_on=False).drop(2)
+        assert list(folder.iterdir()) == []
+
+
 class TestRecovery:
-    def test_the_whole_of_the_dead_is_kept_the_blank_freed_the_torn_let_go(
+    def test_the_whole_of_the_dead_is_kept_and_the_rest_is_never_handed_on(
         self, folder: Path
     ) -> None:
         ready = made(folder, 3, DEAD)
         whole, _ = filled(ready, 5000)
         torn, _ = filled(ready, 5000)
-        blank = taken(ready)
-        os.close(blank.descriptor)
+        os.close(taken(ready).descriptor)
         os.truncate(torn, 4096)
         kept: list[tuple[str, int]] = []
-        assert ready.recover(lambda *one: kept.append(one), after_all=False) == 1
+        assert ready.recover(lambda *one: kept.append(one), after_all=False) == (1, [])
         assert kept == [(whole, 5000)]
-        free = blank.path.rpartition("-")[2]
-        assert sorted(path.name for path in folder.iterdir()) == sorted((Path(whole).name, free))
-        assert taken(Ready(folder, OURS, is_on=True)).path.endswith(free)
+        assert list(map(str, folder.iterdir())) == [whole]
 
     def test_what_the_living_hold_is_left_alone(self, folder: Path) -> None:
         ready = made(folder, 2)
         paths = {filled(ready, 5000)[0], taken(ready).path}
-        assert ready.recover(lambda *_: pytest.fail("kept"), after_all=False) == 0
+        assert ready.recover(lambda *_: pytest.fail("kept"), after_all=False) == (0, [])
         assert set(map(str, folder.iterdir())) == paths
 
     def test_at_the_start_what_is_whole_is_kept_though_its_owner_seems_to_live(
@@ -255,11 +315,12 @@ class TestRecovery:
     ) -> None:
         ready = made(folder, 2)
         whole, _ = filled(ready, 5000)
-        blank = taken(ready).path
+        blank = taken(ready)
         kept: list[tuple[str, int]] = []
-        assert ready.recover(lambda *one: kept.append(one), after_all=True) == 1
+        assert ready.recover(lambda *one: kept.append(one), after_all=True) == (1, [])
         assert kept == [(whole, 5000)]
-        assert Path(blank).exists()
+        ready.fill(blank, content(100))  # it lives after all, and its file is nobody else's
+        assert list(map(str, folder.iterdir())) == [whole]
 
     def test_a_name_that_a_power_cut_took_back_is_looked_at_when_all_begins_anew(
         self, folder: Path
@@ -269,6 +330,27 @@ class TestRecovery:
         back = str(folder / path.rpartition("-")[2])
         Path(path).rename(back)
         kept: list[tuple[str, int]] = []
-        assert ready.recover(lambda *one: kept.append(one), after_all=False) == 0
-        assert ready.recover(lambda *one: kept.append(one), after_all=True) == 1
+        assert ready.recover(lambda *one: kept.append(one), after_all=False) == (0, [])
+        assert ready.recover(lambda *one: kept.append(one), after_all=True) == (1, [])
         assert kept == [(back, 5000)]
+
+    def test_one_that_cannot_be_read_stays_and_holds_up_no_other(self, folder: Path) -> None:
+        ready = made(folder, 1)
+        whole, _ = filled(ready, 5000)
+        (folder / "0.dcm").mkdir()
+        kept: list[tuple[str, int]] = []
+        found = ready.recover(lambda *one: kept.append(one), after_all=True)
+        assert (kept, found) == ([(whole, 5000)], (1, [("0.dcm", errno.EISDIR)]))
+        assert (folder / "0.dcm").is_dir()
+
+    def test_a_seal_within_a_content_is_not_its_end(self, folder: Path) -> None:
+        """A sender may write what looks like a seal; a file's name it does not know."""
+        ready = made(folder, 1)
+        blank = taken(ready)
+        before = Path(blank.path).read_bytes()
+        forged = SEAL.pack(MAGIC, b"0" * 32, BLOCK_BYTES).ljust(BLOCK_BYTES, b"\0")
+        ready.fill(blank, content(3 * BLOCK_BYTES, b"x" * BLOCK_BYTES + forged + forged))
+        os.close(blank.descriptor)
+        after = Path(blank.path).read_bytes()
+        Path(blank.path).write_bytes(after[: 2 * BLOCK_BYTES] + before[2 * BLOCK_BYTES :])
+        assert whole_bytes(blank.path) is None

@@ -41,7 +41,7 @@ from triage.spool import Spool, has_room
 FINISH_S: Final = 25.0
 """For messages under way when asked to stop; a supervisor kills after 30 s."""
 FLUSH_S: Final = 1.0
-DESCRIPTORS_PER_ASSOCIATION: Final = 4
+DESCRIPTORS_PER_ASSOCIATION: Final = 5
 SPARE_DESCRIPTORS: Final = 128
 MOST_PROCESSES: Final = 4
 """Unless the site wants more: the disk and the network are busy before."""
@@ -124,8 +124,8 @@ class Listener:
         """Make files ready in place of those that were used, where it is quiet."""
         try:
             made = self.spool.ready.renew(self._limits.ready_files, self._has_plenty)
-        except OSError as why:
-            log.get().warning("ready.failed", errno=why.errno)
+        except (OSError, MemoryError) as why:
+            log.get().warning("ready.failed", errno=getattr(why, "errno", None))
             return
         if made:
             log.get().debug("ready.made", files=made)

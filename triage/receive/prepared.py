@@ -1,6 +1,7 @@
 """A small data set on its way in, in memory, with a file made ready that it will be written to."""
 
 import mmap
+from contextlib import suppress
 from typing import Final, Self
 
 from triage.ready import FILE_BYTES, HOLDS_BYTES, Blank, Content, Ready
@@ -13,14 +14,11 @@ _spare: Final[list[mmap.mmap]] = []
 class Prepared:
     """Header and data set in a buffer, and the blank file."""
 
-    def __init__(self, ready: Ready, blank: Blank, header: bytes) -> None:
+    def __init__(self, ready: Ready, blank: Blank, buffer: mmap.mmap, header: bytes) -> None:
         """Begin with the header; ``take`` gives one of these where there is a blank file."""
         self._ready = ready
         self._blank: Blank | None = blank
-        try:
-            self._buffer = _spare.pop()
-        except IndexError:
-            self._buffer = mmap.mmap(-1, FILE_BYTES)
+        self._buffer = buffer
         self._start = self._end = len(header)
         self._buffer[: self._start] = header
 
@@ -28,13 +26,17 @@ class Prepared:
     def take(cls, ready: Ready, header: bytes) -> Self | None:
         """Claim a file; None where there is none, or the header is none.
 
-        Raises:
-            OSError: the disk does not answer.
+        Nor where the disk does not give it: whoever asks goes on without.
         """
         if not header or len(header) > HOLDS_BYTES:
             return None
-        blank = ready.take()
-        return None if blank is None else cls(ready, blank, header)
+        with suppress(OSError):
+            buffer = _buffer()
+            blank = ready.take()
+            if blank is not None:
+                return cls(ready, blank, buffer, header)
+            _let_go(buffer)
+        return None
 
     def has_room(self, count: int) -> bool:
         """Tell whether so many bytes more fit."""
@@ -75,5 +77,16 @@ class Prepared:
             self._blank = None
         else:
             self._ready.claim()
-        if len(_spare) < SPARE:
-            _spare.append(self._buffer)
+        _let_go(self._buffer)
+
+
+def _buffer() -> mmap.mmap:
+    try:
+        return _spare.pop()
+    except IndexError:
+        return mmap.mmap(-1, FILE_BYTES)
+
+
+def _let_go(buffer: mmap.mmap) -> None:
+    if len(_spare) < SPARE:
+        _spare.append(buffer)

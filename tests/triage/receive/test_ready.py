@@ -130,6 +130,13 @@ def test_where_the_folder_cannot_be_made_it_goes_on_without(tmp_path: Path) -> N
     assert "ready.failed" not in told
 
 
+def test_a_folder_that_is_removed_while_it_runs_costs_no_instance(ours: Running) -> None:
+    sent = made_ready(ours, 3)
+    shutil.rmtree(ours.spool / "ready")
+    sent |= send(ours, 4)
+    assert arrived(ours.spool) == sent
+
+
 def test_a_killed_process_leaves_nothing_claimed(tmp_path: Path) -> None:
     with running_listener(tmp_path, processes=1) as ours:
         if not Spool(ours.spool).is_ordered:
@@ -253,7 +260,7 @@ class TestPowerCut:
         with running_listener(folder, processes=2) as ours:
             sent = made_ready(ours, count) if count else {}
             sent |= send(ours, 20)
-            assert in_prepared(ours) == count
+            assert in_prepared(ours) >= count
             cut_power(folder / "state")
             kill_all(ours)
         subprocess.run(["umount", "-l", str(folder / "state")], check=True)
@@ -261,7 +268,7 @@ class TestPowerCut:
         with running_listener(folder, processes=2) as again:
             starts = [one for one in again.events() if one["event"] == "listener.ready"]
             assert arrived(again.spool) == sent
-            assert starts[-1]["recovered"] == count  # none of their names had been synced
+            assert starts[-1]["recovered"] <= count  # the others' names were synced with others
             assert send(again, 1)
 
 
