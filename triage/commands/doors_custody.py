@@ -149,9 +149,8 @@ def reconcile(state: State = None, config: Config = None, as_json: AsJson = Fals
 
 def rebuild_index(state: State = None, config: Config = None, as_json: AsJson = False) -> None:
     """Make the rows anew that the spool holds and the database does not. Safe to run again."""
-    from dataclasses import asdict
-
     from triage.commands.rebuild import rebuild
+    from triage.commands.rebuild_told import tell
     from triage.spool import Spool
 
     settings = common.load(state, config)
@@ -160,18 +159,7 @@ def rebuild_index(state: State = None, config: Config = None, as_json: AsJson = 
             database, Spool(_spool_root(settings), settings.readers), settings.site.completeness,
             actor=common.person(), progress=progress,
         )  # fmt: skip
-    if as_json:
-        common.print_json(asdict(done))
-    else:
-        typer.echo(
-            f"{done.files} files, {done.known} known, {done.indexed} indexed in {done.studies} "
-            f"studies, {done.generations} generations closed as before, "
-            f"{done.steps} procedure steps recalled, "
-            f"{done.restored} here again that had been deleted, {done.quarantined} in quarantine."
-        )
-        for sha256 in done.corrupt:
-            typer.echo(f"changed on disk, not indexed: {sha256}", err=True)
-    raise typer.Exit(common.FAILED if done.corrupt else common.OK)
+    raise typer.Exit(tell(done, as_json=as_json))
 
 
 def purge(
