@@ -7,7 +7,7 @@ behind the content where it ends: no checksum is needed. (A disk writes a sector
 
 ``ready/<uuid>.dcm`` is blank and anybody's, ``ready/<pid>-<ticks>-<uuid>.dcm`` is somebody's. A
 filled one moves to ``in`` as ``<uuid>-<bytes>.dcm`` before its sender is answered. That name needs
-no sync: a power cut takes the file back to ``ready``, where ``recover`` finds it. Whoever takes it
+no sync: a power cut may take the file back to ``ready``, where ``recover`` finds it. Who takes it
 from ``in`` cuts it to its length, which would cost the sender more than all the rest.
 """
 
