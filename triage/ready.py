@@ -78,7 +78,8 @@ class Ready:
         self._folder = str(folder)
         self._mine = f"{folder}/{owner}-"
         self._may = is_on and bool(AROUND_THE_CACHE and SYNCED)
-        self._is_on = self._may and folder.is_dir()
+        is_ours = folder.is_dir() and os.access(folder, os.R_OK | os.W_OK | os.X_OK)
+        self._is_on = self._may and is_ours
         self._names: list[str] = []
         self._claimed: list[Blank] = []
         self._empty_since = -1
@@ -89,8 +90,8 @@ class Ready:
         """Make the folder.
 
         Raises:
-            OSError: it cannot be made: where each service has a user of its own, the listener's
-                owns no place for it unless the administrator made it.
+            OSError: it cannot be made, or is somebody else's: where each service has a user of its
+                own, the administrator makes it.
         """
         if self._may and not self._is_on:
             folder = Path(self._folder)

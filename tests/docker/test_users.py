@@ -221,6 +221,21 @@ def _receive(house: House) -> None:
         end(listener)
 
 
+def test_a_folder_that_was_made_as_root_stops_no_listener(house: House) -> None:
+    folder = house.spool / "ready"
+    before = folder.stat()
+    os.chown(folder, 0, 0)
+    listener = house.start(LISTEN, LISTENER)
+    try:
+        assert listener.stdout is not None
+        assert int(listener.stdout.readline() or complain(listener))
+    finally:
+        os.chown(folder, before.st_uid, before.st_gid)
+        listener.terminate()
+        _, told = listener.communicate(timeout=60)
+    assert '"ready.off"' in told
+
+
 def _store(port: int, dataset: Dataset) -> None:
     entity = AE(ae_title="CT1")
     entity.add_requested_context(dataset.SOPClassUID, dataset.file_meta.TransferSyntaxUID)

@@ -209,12 +209,11 @@ def serve(settings: Settings, *, ready: Callable[[int], None] | None = None) -> 
     count = limits.processes or min(MOST_PROCESSES, os.cpu_count() or 1)
     try:
         spool = Spool(settings.spool, settings.readers)
-        _open_ready(spool)
         found = {"recovered": spool.recover(after_all=True), "swept": spool.sweep()}
-        spool.ready.drop(limits.ready_files)
     except OSError as why:
         msg = f"the spool {settings.spool} cannot be written: {why.strerror}"
         raise ConfigError(msg) from None
+    _open_ready(spool, limits.ready_files)
     if count == 1:
         _listen(settings, None, lambda one: _tell(one.port, one.tls_port, found, ready))
         return
@@ -232,10 +231,14 @@ def serve(settings: Settings, *, ready: Callable[[int], None] | None = None) -> 
     log.get().info("listener.stopped")
 
 
-def _open_ready(spool: Spool) -> None:
-    """Make the folder of files made ready; without it each file is made when it is needed."""
+def _open_ready(spool: Spool, most: int) -> None:
+    """Make the folder of files made ready, and leave so many in it.
+
+    Without it each file is made when it is needed.
+    """
     try:
         spool.ready.open()
+        spool.ready.drop(most)
     except OSError as why:
         log.get().warning("ready.off", errno=why.errno, page="docs/hardening.md")
 
