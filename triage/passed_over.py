@@ -132,10 +132,11 @@ def _is_everybodys(database: Database, error: Exception) -> bool:
     if not isinstance(error, DBAPIError) or not is_transient(error):
         return False
     named = getattr(error.orig, "sqlstate", None) or getattr(error.orig, "sqlite_errorname", None)
-    return named is not None or not _answers(database)
+    return named is not None or not answers(database)
 
 
-def _answers(database: Database) -> bool:
+def answers(database: Database) -> bool:
+    """Tell whether the database takes a statement now."""
     try:
         with database.begin() as session:
             session.execute(select(1))

@@ -8,14 +8,13 @@ from errno import errorcode
 from pathlib import Path
 from typing import Final
 
-from sqlalchemy import select
 from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as NoConnection
 
 from db.engine import Database
 from triage.arrival import Unindexable
 from triage.errors import TriageError
-from triage.passed_over import EVERYBODYS, is_of_the_data, refusal
+from triage.passed_over import EVERYBODYS, answers, is_of_the_data, refusal
 
 DIGEST: Final = re.compile(r"[0-9a-f]{64}")
 DIGITS: Final = 12
@@ -110,7 +109,7 @@ def is_everybodys(database: Database, error: BaseException) -> bool:
     if is_of_the_data(error) or isinstance(error, IntegrityError):
         return False
     named = getattr(error.orig, "sqlstate", None) or getattr(error.orig, "sqlite_errorname", None)
-    return named is not None or not _answers(database)
+    return named is not None or not answers(database)
 
 
 def stopped(error: OSError | SQLAlchemyError, indexed: int, count: int) -> Stopped:
@@ -143,12 +142,3 @@ def _reason(error: BaseException) -> tuple[str, str]:
     if isinstance(error, Study):
         return "study", kind(error.__cause__ or error)
     return "unreadable" if isinstance(error, OSError) else "internal", kind(error)
-
-
-def _answers(database: Database) -> bool:
-    try:
-        with database.begin() as session:
-            session.execute(select(1))
-    except SQLAlchemyError:
-        return False
-    return True

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -151,3 +152,13 @@ def soon(holds: Callable[[], bool], seconds: float = 30.0) -> bool:
             return True
         time.sleep(0.01)
     return False
+
+
+def steps_of(trace: Path, patterns: dict[str, str]) -> list[str]:
+    """Give what strace saw, each system call by the name of the first pattern that fits."""
+    found = []
+    for line in trace.read_text(errors="replace").splitlines():
+        names = (name for name, pattern in patterns.items() if re.search(pattern, line))
+        if "resumed" not in line and (name := next(names, "")):
+            found.append(name)
+    return found

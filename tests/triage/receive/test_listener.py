@@ -28,6 +28,7 @@ from tests.triage.receive.conftest import (
     make_settings,
     running_listener,
     soon,
+    steps_of,
     stray_files,
 )
 from triage.errors import ConfigError
@@ -345,21 +346,13 @@ class TestDisk:
                 uid, data = build.fresh_ct()
                 assert peer.store(data, uid.encode()) == 0
             assert peer.release()
-        lines = trace.read_text(errors="replace").splitlines()
-        steps = [step for line in lines if (step := _step(line))]
+        steps = steps_of(trace, STEPS)
         order = ["fsync tmp", "rename", "fsync folder", "send"]
         if Spool(ours.spool).is_ordered:
             order = ["flush tmp", "rename", "fsync named", "fsync folder", "send"]
         first = steps.index(order[0])
         assert steps[first - 1] == "send"  # the A-ASSOCIATE-AC
         assert steps[first : first + 3 * len(order)] == order * 3
-
-
-def _step(line: str) -> str:
-    for step, pattern in STEPS.items():
-        if re.search(pattern, line) and "resumed" not in line:
-            return step
-    return ""
 
 
 STEPS = {

@@ -2,7 +2,6 @@
 
 import fcntl
 import os
-import re
 import shutil
 import signal
 import subprocess
@@ -15,7 +14,7 @@ import pydicom
 import pytest
 
 from tests.triage.receive import build, raw
-from tests.triage.receive.conftest import Running, running_listener, soon, stray_files
+from tests.triage.receive.conftest import Running, running_listener, soon, steps_of, stray_files
 from triage.durable import start_ticks
 from triage.ready import FILE_BYTES, HOLDS_BYTES, QUIET_S
 from triage.spool import Spool
@@ -208,21 +207,13 @@ def test_the_answer_is_sent_after_the_data_are_safe_in_a_file_whose_name_is(
             pytest.skip("files are made ready on ext4 and XFS only")
         made_ready(ours, 3)
         send(ours, 3)
-    lines = trace.read_text(errors="replace").splitlines()
-    steps = [step for line in lines if (step := _step(line))]
+    steps = steps_of(trace, STEPS)
     making = ["write", "sync name", *["free"] * 3]
     assert [one for one in steps if one in making] == ["write"] * 3 + making[1:]
     arriving = ["data", "arrive", "send"]
     first = steps.index("data")
     assert steps.index("free") < first
     assert [one for one in steps[first:] if one != "claim"][:9] == arriving * 3
-
-
-def _step(line: str) -> str:
-    for step, pattern in STEPS.items():
-        if re.search(pattern, line) and "resumed" not in line:
-            return step
-    return ""
 
 
 STEPS = {
