@@ -4,7 +4,6 @@ Any number may run: every effect is a guarded row.
 """
 
 import math
-import signal
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from triage import log
 from triage.commands import loading
 from triage.errors import ConfigError
 from triage.settings import Settings
+from triage.stopping import on_stop_signal
 from triage.trail import starts
 from workers import housekeeping
 from workers.app import TASK, make_app
@@ -60,14 +60,7 @@ def publish(database: Database, app: Celery, settings: Settings) -> int:
 
 def serve(database: Database, settings: Settings) -> None:
     """Dispatch and keep house until SIGTERM."""
-    stopping = False
-
-    def stop(_number: int, _frame: object) -> None:
-        nonlocal stopping
-        stopping = True
-
-    signal.signal(signal.SIGTERM, stop)
-    signal.signal(signal.SIGINT, stop)
+    stopping = on_stop_signal()
     pace, broker = settings.site.work, settings.site.broker.url
     app = make_app(broker, pace.wall_limit_s) if broker else None
     loading.settle()
@@ -79,7 +72,7 @@ def serve(database: Database, settings: Settings) -> None:
         Every(pace.reconcile_s, lambda: housekeeping.keep(database, settings)),
         Every(NOTE_S, lambda: _look_ahead(database, settings, nightly)),
     )
-    while not stopping:
+    while not stopping():
         try:
             published = publish(database, app, settings) if app else 0
             for one in rounds:
@@ -88,7 +81,7 @@ def serve(database: Database, settings: Settings) -> None:
             log.get().warning("database.away", why=type(why).__name__)
             published = 0
         if not published:
-            time.sleep(pace.poll_s)
+            stopping.wait(pace.poll_s)
     nightly.join(GRACE_S)
     _close(database, settings)
 

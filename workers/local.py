@@ -1,6 +1,5 @@
 """Local workers: the embedded default. They poll the rows and claim exactly as Celery's do."""
 
-import signal
 import time
 from collections.abc import Collection
 from datetime import timedelta
@@ -11,6 +10,7 @@ from db.states import StudyState
 from triage import log
 from triage.commands import loading
 from triage.settings import Settings
+from triage.stopping import on_stop_signal
 from workers.bench import Bench
 from workers.lanes import Lanes
 from workers.lease import held, owner
@@ -89,14 +89,7 @@ class Worker:
 
 def serve(database: Database, settings: Settings, queues: Collection[str]) -> None:
     """Work until SIGTERM; the step in hand is finished first."""
-    stopping = False
-
-    def stop(_number: int, _frame: object) -> None:
-        nonlocal stopping
-        stopping = True
-
-    signal.signal(signal.SIGTERM, stop)
-    signal.signal(signal.SIGINT, stop)
+    stopping = on_stop_signal()
     worker = Worker(database, settings, queues)
     worker.warm()
     if worker.lanes:
@@ -104,10 +97,10 @@ def serve(database: Database, settings: Settings, queues: Collection[str]) -> No
     loading.settle()
     log.get().info("worker.ready", queues=sorted(queues))
     try:
-        while not stopping:
+        while not stopping():
             waiting = worker.due(limit=1)
             if not (waiting and worker.run(waiting[0][0])):
-                time.sleep(settings.site.work.poll_s)
+                stopping.wait(settings.site.work.poll_s)
     finally:
         if worker.lanes:
             worker.lanes.stop()

@@ -25,6 +25,7 @@ from triage.destinations import Dimse
 from triage.dimse import Remote
 from triage.settings import DEFAULT_STATE, ENV_PREFIX, Settings
 from triage.settings import load as load_settings
+from triage.stopping import on_stop_signal
 
 PACS: Final = "TESTPACS"
 MODALITY: Final = "DEMO"
@@ -59,7 +60,7 @@ def run(state: Path | None, *, port: int, check: bool) -> int:
     database = common.open_database(settings)
     password = _make_user(database)
     supervisor = Supervisor(state / "logs", common.environment(settings))
-    stopping = up.on_stop_signal()
+    stopping = on_stop_signal()
     try:
         supervisor.start([_pacs(settings), *up.programs(settings)])
         with console.status("Making a dozen studies and starting the processes"):

@@ -157,7 +157,7 @@ def _run(
     as_json: bool,
 ) -> int:
     from triage.commands.simulate import simulate, tell
-    from triage.commands.up import on_stop_signal
+    from triage.stopping import on_stop_signal
 
     work, out = places
     before = {one: signal.getsignal(one) for one in (signal.SIGTERM, signal.SIGINT)}

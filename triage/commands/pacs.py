@@ -2,14 +2,12 @@
 
 import hashlib
 import os
-import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from pathlib import Path
-from types import FrameType
 from typing import Any, Final
 
 import pydicom
@@ -18,6 +16,7 @@ from pynetdicom import AE, _config, evt
 
 from triage import dimse
 from triage.dimse import STUDY_ROOT_FIND, VERIFICATION
+from triage.stopping import on_stop_signal
 
 SUCCESS: Final = 0x0000
 PENDING: Final = 0xFF00
@@ -59,13 +58,7 @@ def serve_pacs(
     ae.maximum_pdu_size = dimse.MAX_PDU_BYTES
     ae.add_supported_context(VERIFICATION)
     ae.add_supported_context(STUDY_ROOT_FIND)
-    stopped = threading.Event()
-
-    def stop(_number: int, _frame: FrameType | None) -> None:
-        stopped.set()
-
-    for one in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(one, stop)
+    stopping = on_stop_signal()
     handlers: list[Any] = [
         (evt.EVT_CONN_OPEN, dimse.hurry),
         (evt.EVT_C_STORE, _store, [folder]),
@@ -74,7 +67,7 @@ def serve_pacs(
     server: Any = ae.start_server((host, port), block=False, evt_handlers=handlers)
     try:
         ready(server.socket.getsockname()[1])
-        stopped.wait()
+        stopping.wait()
     finally:
         server.shutdown()
 

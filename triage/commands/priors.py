@@ -22,8 +22,8 @@ Study = Annotated[str, typer.Argument(help="Study Instance UID or number.")]
 def work(state: State = None, config: Config = None) -> None:
     """Find and fetch the priors of studies as they become complete."""
     from triage.commands.harden import harden
-    from triage.commands.up import on_stop_signal
     from triage.priors.lane import work
+    from triage.stopping import on_stop_signal
 
     harden()
     settings = common.load(state, config)

@@ -7,9 +7,9 @@ import time
 from triage import log
 from triage.commands import common, loading
 from triage.commands.harden import harden
-from triage.commands.up import on_stop_signal
 from triage.settings import Settings
 from triage.spool import Spool
+from triage.stopping import on_stop_signal
 
 TIDY_S = 5.0
 """For a deletion under way when asked to stop."""

@@ -48,13 +48,15 @@ def simulate(
         run = Run(hospital, site, ledger)
         if hospital.hostile:
             run.hostility = Hostility(hospital.maker.seed, late_s=hospital.late_s)
-        with _at_work(run) as (stations, queues), _shown(run, console) as show:
+        with _at_work(run) as (stations, readers, queues), _shown(run, console) as show:
             _arrive(run, queues, show, stopping)
             _until(lambda: not any(one.is_alive() for one in stations), show, stopping)
             sent_at = time.monotonic()
             _until(
                 lambda: _rests(run) or time.monotonic() - sent_at > hospital.limit_s, show, stopping
             )
+            at = time.monotonic()  # from when whoever is free looks once more
+            _until(lambda: all(one.has_looked_since(at) for one in readers), show, stopping)
         run.look()
         summary = summarise(run) | ({"waiting": waiting} if waiting else {})
     (out / "summary.json").write_text(json.dumps(summary, indent=2))
@@ -65,7 +67,7 @@ def simulate(
 @contextmanager
 def _at_work(
     run: Run,
-) -> Iterator[tuple[list[Station], dict[str, "Queue[Task | None]"]]]:
+) -> Iterator[tuple[list[Station], list[Reader], dict[str, "Queue[Task | None]"]]]:
     """Start stations, readers and idlers; readers and idlers end with the block."""
     hospital, site = run.hospital, run.site
     desk = Desk(
@@ -74,6 +76,7 @@ def _at_work(
     )  # fmt: skip
     queues: dict[str, Queue[Task | None]] = {}
     stations: list[Station] = []
+    readers: list[Reader] = []
     for modality, titles in hospital.titles().items():
         queues[modality] = Queue()
         stations += [Station(site.station(title), desk, queues[modality]) for title in titles]
@@ -83,13 +86,14 @@ def _at_work(
                 reader = Reader(site.desk, run.seen, hospital.maker.seed + number)
                 ends.callback(reader.stop)
                 reader.start()
+                readers.append(reader)
         if hospital.hostile:
             idlers = Idlers(site.listener)
             ends.callback(idlers.stop)
             idlers.start()
         for station in stations:
             station.start()
-        yield stations, queues
+        yield stations, readers, queues
 
 
 def _arrive(

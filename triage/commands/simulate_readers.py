@@ -63,6 +63,7 @@ class Reader(threading.Thread):
         self._desk, self._seen = desk, seen
         self._dice = random.Random(seed)  # noqa: S311 - a simulation, no secret
         self._stop_asked = threading.Event()
+        self._is_reading, self._looked_at = False, 0.0
         self._client = sign_in(desk, patience_s=PATIENCE_S)
         self.failed = 0
         """Requests that did not work."""
@@ -70,14 +71,21 @@ class Reader(threading.Thread):
     def run(self) -> None:
         """Read until told to stop."""
         while not self._stop_asked.is_set():
-            pause_s = LOOK_EVERY_S
+            pause_s, looked_at = LOOK_EVERY_S, time.monotonic()
+            self._is_reading = False
             try:
                 if self._read_next():
+                    self._is_reading = True
                     pause_s = self._dice.expovariate(1 / self._desk.read_s)
             except (httpx.HTTPError, TriageError, ValueError, KeyError):
                 self.failed += 1
+            self._looked_at = looked_at
             self._stop_asked.wait(pause_s)
         self._client.close()
+
+    def has_looked_since(self, moment: float) -> bool:
+        """Tell whether it began a look at the list after a monotonic moment, or reads a study."""
+        return self._is_reading or self._looked_at > moment or not self.is_alive()
 
     def stop(self) -> None:
         """End it, and wait for the end."""

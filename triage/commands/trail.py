@@ -62,7 +62,7 @@ def ship(settings: Settings, *, once: bool) -> None:
         TryAgain: with ``once``, a repository did not take everything.
     """
     from triage.commands.harden import harden
-    from triage.commands.up import on_stop_signal
+    from triage.stopping import on_stop_signal
 
     own = settings.site.audit
     if not own.collectors:

@@ -1,6 +1,5 @@
 """``triage up``: every process of the product under one supervisor."""
 
-import signal
 import time
 from collections.abc import Callable
 
@@ -11,6 +10,7 @@ from triage.commands import common, loading
 from triage.commands.harden import harden
 from triage.commands.supervise import Program, Supervisor
 from triage.settings import Settings
+from triage.stopping import on_stop_signal
 
 
 def programs(settings: Settings) -> list[Program]:
@@ -74,19 +74,6 @@ def up(settings: Settings) -> None:
     finally:
         console.print("Stopping.")
         supervisor.stop()
-
-
-def on_stop_signal() -> Callable[[], bool]:
-    """Give a question that SIGTERM or Ctrl-C answers with yes."""
-    asked = False
-
-    def ask(_number: int, _frame: object) -> None:
-        nonlocal asked
-        asked = True
-
-    signal.signal(signal.SIGTERM, ask)
-    signal.signal(signal.SIGINT, ask)
-    return lambda: asked
 
 
 def _invite(settings: Settings, console: Console) -> None:

@@ -23,7 +23,7 @@ Name = Annotated[str, typer.Argument(help="Of the program.")]
 @app.command()
 def serve(state: State = None, config: Config = None) -> None:
     """Be a manager of work items by DIMSE, and send its event reports."""
-    from triage.commands.up import on_stop_signal
+    from triage.stopping import on_stop_signal
     from triage.ups.service import serve
 
     settings = _started("ups-serve", state, config)
@@ -34,7 +34,7 @@ def serve(state: State = None, config: Config = None) -> None:
 @app.command()
 def work(state: State = None, config: Config = None) -> None:
     """Claim the managers' work items for studies we hold, and answer for them."""
-    from triage.commands.up import on_stop_signal
+    from triage.stopping import on_stop_signal
     from triage.ups.service import work
 
     settings = _started("ups-work", state, config)

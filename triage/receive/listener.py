@@ -7,7 +7,6 @@ import contextvars
 import gc
 import os
 import resource
-import signal
 import socket
 import threading
 import time
@@ -37,6 +36,7 @@ from triage.receive.storage import Storage
 from triage.receive.tls import Gate, certificate_of, open_gate
 from triage.settings import Settings
 from triage.spool import Spool, has_room
+from triage.stopping import on_stop_signal
 
 FINISH_S: Final = 25.0
 """For messages under way when asked to stop; a supervisor kills after 30 s."""
@@ -245,15 +245,12 @@ def _open_ready(spool: Spool, most: int) -> None:
 
 def _listen(settings: Settings, shared: Shared | None, started: Callable[[Listener], None]) -> None:
     """Listen in this process until SIGTERM or SIGINT."""
-    stop = threading.Event()
-    if threading.current_thread() is threading.main_thread():
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: stop.set())
+    stopping = on_stop_signal()
     listener = Listener(settings, shared)
     _settle_memory()
     listener.start()
     started(listener)
-    while not stop.wait(FLUSH_S) and listener.is_alive:
+    while not stopping.wait(FLUSH_S) and listener.is_alive:
         listener.report()
         listener.renew()
     failed = not listener.is_alive

@@ -107,7 +107,11 @@ def running_listener(
             stdout=subprocess.PIPE,
             stderr=output,
             text=True,
-            env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},  # its renames would be counted
+            env={
+                **os.environ,
+                "PYTHONDONTWRITEBYTECODE": "1",  # its renames would be counted
+                "PYTHONFAULTHANDLER": "1",
+            },
         )
     try:
         assert process.stdout is not None
@@ -119,13 +123,23 @@ def running_listener(
         finally:
             if process.poll() is None:
                 os.kill(pid, signal.SIGTERM)
-                process.wait(30)
+                _see_it_end(process, pid, log)
     finally:
         if process.poll() is None:
             process.kill()
             process.wait()
         if process.stdout is not None:
             process.stdout.close()
+
+
+def _see_it_end(process: subprocess.Popen[str], pid: int, log: Path) -> None:
+    """Wait until it has stopped; where it does not, fail with what each thread was doing."""
+    try:
+        process.wait(30)
+    except subprocess.TimeoutExpired:
+        os.kill(pid, signal.SIGABRT)
+        process.wait(10)
+        pytest.fail(f"it does not stop: {log.read_text()[-5000:]}")
 
 
 def waiting(listener: Listener) -> list[Path]:
