@@ -2,6 +2,7 @@
 
 from db import (
     accounts,
+    associations,
     carried,
     custody,
     delivery,
@@ -20,6 +21,7 @@ from db import (
 
 __all__ = [
     "accounts",
+    "associations",
     "carried",
     "custody",
     "delivery",

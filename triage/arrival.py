@@ -131,6 +131,14 @@ def read_arrival(path: Path, sha256: str) -> Arrival:
     )
 
 
+def association_of(path: Path) -> str:
+    """Give the id of the association that brought a file, however bad; empty where none is told."""
+    with warnings.catch_warnings(), suppress(*READ_ERRORS):
+        warnings.simplefilter("ignore")
+        return _passage(pydicom.filereader.read_file_meta_info(path)).association_id
+    return ""
+
+
 def text(dataset: Dataset, keyword: str) -> str:
     """Give one element as text; multi-values joined as DICOM does, control characters dropped."""
     value = dataset.get(keyword)

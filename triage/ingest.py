@@ -16,7 +16,7 @@ from sqlalchemy import select
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
-from db import commitments, conflicts, identity, lifecycle, purged, quarantine
+from db import associations, commitments, conflicts, identity, lifecycle, purged, quarantine
 from db.audit import MINOR, SERIOUS, SUCCESS, Entry, Event, record
 from db.custody import CustodyRow
 from db.engine import Database, now
@@ -24,7 +24,16 @@ from db.states import StudyState
 from db.tables import AuditRow, InstanceRow, OutboxRow, StudyRow
 from db.upsert import insert_once
 from triage import commitment, evidence
-from triage.arrival import IDENTITY, READ_ERRORS, SITE, Arrival, Unindexable, read_arrival, text
+from triage.arrival import (
+    IDENTITY,
+    READ_ERRORS,
+    SITE,
+    Arrival,
+    Unindexable,
+    association_of,
+    read_arrival,
+    text,
+)
 from triage.errors import REASONS
 from triage.finding import Outcome
 from triage.passed_over import PassedOver, each, is_of_the_data, refusal
@@ -82,11 +91,19 @@ def ingest_file(database: Database, spool: Spool, rules: Completeness, path: Pat
                 spool.keep(path, sha256)
     except Unindexable as why:
         _put_away(database, spool, path, sha256, "unparsable", str(why))
+        _count(database, path)
     except DBAPIError as why:
         if not is_of_the_data(why):
             raise
         _put_away(database, spool, path, sha256, "unindexable", refusal(why))
+        _count(database, path)
     spool.release(path)
+
+
+def _count(database: Database, path: Path) -> None:
+    """Note that a file of its association came, though it is part of no study."""
+    with database.begin() as session:
+        associations.arrived(session, association_of(path))
 
 
 def _put_away(
@@ -103,6 +120,7 @@ def index(session: Session, arrival: Arrival, rules: Completeness) -> bool:
 
     Tells whether it is a content whose file retention had deleted: it is to be kept again.
     """
+    associations.arrived(session, arrival.passage.association_id)
     study = _study(session, arrival, rules)
     known = session.scalars(
         select(InstanceRow).where(InstanceRow.sop_instance_uid == arrival.values["SOPInstanceUID"])
@@ -228,7 +246,10 @@ def _report(session: Session, path: Path) -> None:
 
 
 def take_journal(database: Database, spool: Spool, *, passed: PassedOver | None = None) -> int:
-    """Turn the listener's journalled security events into audit rows; gives how many batches."""
+    """Write what the listener's journal says: events as audit rows, ends of associations.
+
+    Gives how many batches.
+    """
     passed = PassedOver() if passed is None else passed
     paths = spool.journal.waiting()
     return each(database, passed, paths, lambda path: _take_batch(database, spool, path))
@@ -239,6 +260,10 @@ def _take_batch(database: Database, spool: Spool, path: Path) -> None:
     with database.begin() as session:
         for event in batch.events:
             _journal_row(session, event)
+        for one in batch.ended:
+            associations.ended(
+                session, one.association, one.ae_title[:16], one.address, one.accepted
+            )
     batch.done()
 
 

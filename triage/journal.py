@@ -1,11 +1,16 @@
-"""The listener's security events on their way to the audit trail, so many and no more."""
+"""What the listener has to say on its way to the database, so much and no more.
+
+Security events, for the audit trail, and of each association that ended how many instances it was
+told are safe, to be held against what of them arrives.
+"""
 
 import json
 import os
+import re
 import threading
 import time
 import uuid
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -26,8 +31,13 @@ ALL_AT_ONCE: Final = 200
 ALL_EVERY_S: Final = 10.0
 """So for all that are told apart: 8840 rows on a day of flood, beside those of kinds alone."""
 MAX_REMEMBERED: Final = 500
+MAX_ENDED: Final = 10_000
+"""Associations that ended and are not written yet; the oldest are forgotten, and never compared."""
 LONGEST: Final = 64
 """Characters of a text."""
+ASSOCIATION: Final = re.compile(r"[0-9a-f]{32}")
+MOST: Final = 2**31
+"""No column holds more."""
 Key = tuple[str, str, str, str]
 """Kind, code, AE title, address."""
 
@@ -50,11 +60,24 @@ class JournalEvent:
 
 
 @dataclass(frozen=True, slots=True)
+class Ended:
+    """An association's end. No patient data."""
+
+    association: str
+    """Its id, which is ours: 32 hexadecimal digits."""
+    ae_title: str
+    address: str
+    accepted: int
+    """So many instances were safe in the spool's ``in``, each before its sender was told."""
+
+
+@dataclass(frozen=True, slots=True)
 class Batch:
     """Events on disk that nobody has acknowledged."""
 
     path: Path
     events: tuple[JournalEvent, ...]
+    ended: tuple[Ended, ...] = ()
 
     def done(self) -> None:
         """Forget the batch, after its rows are committed."""
@@ -133,6 +156,7 @@ class Journal:
         self.folder = folder
         self._pace = pace or Pace()
         self._counts: Counter[Key] = Counter()
+        self._ended: deque[Ended] = deque(maxlen=MAX_ENDED)
         self._lock = threading.Lock()
 
     def note(self, kind: str, *, code: str = "", ae_title: str = "", address: str = "") -> None:
@@ -143,6 +167,13 @@ class Journal:
                 key = (kind, "", "", "")
             self._counts[key] += 1
 
+    def end(self, association: str, ae_title: str, address: str, accepted: int) -> None:
+        """Take an association's end, as cheaply; one that brought nothing is not compared."""
+        if accepted:
+            one = Ended(association, _clean(ae_title), _clean(address), accepted)
+            with self._lock:
+                self._ended.append(one)
+
     def flush(self, *, last: bool = False) -> list[JournalEvent]:
         """Write what is due of what was counted, and give it; the last time, all of it.
 
@@ -151,17 +182,20 @@ class Journal:
         """
         with self._lock:
             counts, self._counts = self._counts, Counter()
-        kept = counts
+            ended = list(self._ended)
+            self._ended.clear()
+        kept, left = counts, ended
         try:
-            if counts and len(list(self.folder.glob("*.jsonl"))) < MAX_BATCHES:
+            if (counts or ended) and len(list(self.folder.glob("*.jsonl"))) < MAX_BATCHES:
                 due, later = (counts, Counter[Key]()) if last else self._pace.due(counts)
-                events = self._write(due) if due else []
-                kept = later
+                events = self._write(due, ended) if due or ended else []
+                kept, left = later, []
                 return events
             return []
         finally:
             with self._lock:
                 self._counts.update(kept)
+                self._ended.extendleft(reversed(left))
 
     def batches(self) -> Iterator[Batch]:
         """Give the batches on disk, oldest first."""
@@ -179,12 +213,18 @@ class Journal:
             OSError: the disk does not give it now.
         """
         lines = path.read_bytes().decode(errors="backslashreplace").splitlines()
-        return Batch(path, tuple(_event(path, line) for line in lines))
+        told = [_ended(line) or _event(path, line) for line in lines]
+        return Batch(
+            path,
+            tuple(one for one in told if isinstance(one, JournalEvent)),
+            tuple(one for one in told if isinstance(one, Ended)),
+        )
 
-    def _write(self, counts: Counter[Key]) -> list[JournalEvent]:
+    def _write(self, counts: Counter[Key], ended: list[Ended]) -> list[JournalEvent]:
         at = datetime.now(UTC).isoformat(timespec="milliseconds")
         events = [JournalEvent(str(uuid.uuid4()), at, *key, n) for key, n in counts.items()]
-        lines = "".join(json.dumps(asdict(event)) + "\n" for event in events)
+        told: list[JournalEvent | Ended] = [*events, *ended]
+        lines = "".join(json.dumps(asdict(one)) + "\n" for one in told)
         name = f"{os.getpid()}-{start_ticks(os.getpid())}-{time_ordered_uuid()}"
         draft = self.folder / f"{name}.part"
         try:
@@ -194,6 +234,18 @@ class Journal:
         finally:
             draft.unlink(missing_ok=True)
         return events
+
+
+def _ended(line: str) -> Ended | None:
+    """Read an association's end; None where the line is something else, or damaged."""
+    with suppress(ValueError, TypeError, RecursionError):
+        one = Ended(**json.loads(line))
+        texts = (one.association, one.ae_title, one.address)
+        is_ours = all(isinstance(text, str) and text.isprintable() for text in texts)
+        is_ours = is_ours and max(map(len, texts)) <= LONGEST and type(one.accepted) is int
+        if is_ours and ASSOCIATION.fullmatch(one.association) and 0 < one.accepted < MOST:
+            return one
+    return None
 
 
 def _event(path: Path, line: str) -> JournalEvent:

@@ -1,12 +1,13 @@
 """Security events on their way to the audit trail: none lost, none forged, never a flood."""
 
+import json
 from collections import Counter
 from pathlib import Path
 
 import pytest
 
 from triage import journal as journal_module
-from triage.journal import ALL_AT_ONCE, EACH_AT_ONCE, Journal, Pace
+from triage.journal import ALL_AT_ONCE, EACH_AT_ONCE, Ended, Journal, Pace
 
 DAY_S = 86_400
 
@@ -140,3 +141,53 @@ def test_the_first_of_a_new_peer_is_told_apart_again_after_a_flood() -> None:
     honest = ("association.rejected", "CALLING_AE_TITLE", "CT2", "10.0.0.7")
     written, _ = pace.due(Counter({honest: 1}))
     assert written == {honest: 1}
+
+
+def test_ends_of_associations_are_written_once_beside_the_events(tmp_path: Path) -> None:
+    journal = Journal(tmp_path)
+    journal.end("ab" * 16, "CT\n1", "10.0.0.1", 40)
+    journal.end("cd" * 16, "CT1", "10.0.0.1", 0)  # which brought nothing
+    journal.note("association.rejected")
+    assert [event.kind for event in journal.flush()] == ["association.rejected"]
+    assert journal.flush() == []
+    (batch,) = journal.batches()
+    assert batch.ended == (Ended("ab" * 16, "CT?1", "10.0.0.1", 40),)
+    assert len(batch.events) == 1
+
+
+def test_ends_wait_in_their_order_when_the_disk_refuses(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal = Journal(tmp_path / "journal")
+    names = [f"{number:032x}" for number in range(3)]
+    journal.end(names[0], "CT1", "10.0.0.1", 1)
+    journal.end(names[1], "CT1", "10.0.0.1", 1)
+    with pytest.raises(FileNotFoundError):
+        journal.flush()
+    journal.end(names[2], "CT1", "10.0.0.1", 1)
+    (tmp_path / "journal").mkdir()
+    monkeypatch.setattr(journal_module, "MAX_BATCHES", 0)
+    journal.flush()
+    monkeypatch.setattr(journal_module, "MAX_BATCHES", 1)
+    journal.flush()
+    (batch,) = journal.batches()
+    assert [one.association for one in batch.ended] == names
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"association": "../../etc/passwd"}, {"association": "A" * 32}, {"ae_title": "A" * 65},
+        {"ae_title": "A\u0000"}, {"address": 7}, {"accepted": 0}, {"accepted": True},
+        {"accepted": 2**31}, {"accepted": "3"}, {"more": 1},
+    ],
+)  # fmt: skip
+def test_an_end_that_is_not_as_we_write_them_is_damage(
+    tmp_path: Path, change: dict[str, object]
+) -> None:
+    line = {"association": "ab" * 16, "ae_title": "CT1", "address": "10.0.0.1", "accepted": 3}
+    path = tmp_path / "one.jsonl"
+    path.write_text(json.dumps(line) + "\n" + json.dumps(line | change) + "\n")
+    batch = Journal(tmp_path).read(path)
+    assert [one.accepted for one in batch.ended] == [3]
+    assert [event.kind for event in batch.events] == ["journal.damaged"]

@@ -15,6 +15,7 @@ from triage.commands.common import AsJson, Config, State
 
 if TYPE_CHECKING:
     from db.custody import ConflictRow, ReconciliationRow
+    from db.engine import Database
 
 conflict_app = typer.Typer(
     no_args_is_help=True, help="Doubts about identity or content that a person resolves."
@@ -128,12 +129,22 @@ def conflict_resolve(
         typer.echo(f"Conflict {number} of study {found['study']} is resolved: {choice}.")
 
 
-def reconcile(state: State = None, config: Config = None, as_json: AsJson = False) -> None:
+def reconcile(
+    settle: Annotated[
+        str, typer.Option(help="An association whose missing instances were sent again.")
+    ] = "",
+    reason: Annotated[str, typer.Option(help="Why it is settled. No patient data.")] = "",
+    state: State = None,
+    config: Config = None,
+    as_json: AsJson = False,
+) -> None:
     """Compare what was received with what became of it; the nightly work does the same."""
     from triage.record.reconcile import reconcile as compare
 
     settings = common.load(state, config)
     with common.opened(settings) as database:
+        if settle:
+            _settle(database, settle, reason)
         row = compare(database, _spool_root(settings), actor=common.person())
     found = _sum(row)
     if as_json:
@@ -145,6 +156,18 @@ def reconcile(state: State = None, config: Config = None, as_json: AsJson = Fals
         )
         common.print_table(("", ""), list(found.items()))
     raise typer.Exit(common.OK if row.balanced else common.FAILED)
+
+
+def _settle(database: "Database", association: str, reason: str) -> None:
+    from triage.errors import ConfigError
+    from triage.record.reconcile import settle
+
+    if not reason.strip():
+        msg = "say why with --reason, for example --reason 'the CT sent all of it again'"
+        raise ConfigError(msg)
+    if not settle(database, association, actor=common.person(), reason=reason):
+        msg = f"nothing is missing of association {association}; `triage reconcile` names those"
+        raise ConfigError(msg)
 
 
 def rebuild_index(state: State = None, config: Config = None, as_json: AsJson = False) -> None:

@@ -106,10 +106,13 @@ class Intake:
             body.close()
 
     def close(self) -> None:
-        """Let go of a part that never became whole."""
+        """Let go of a part that never became whole, and tell what was taken."""
         if self._body is not None:
             self._body.close()
             self._body = None
+        caller, stored = self._caller, sum(not one.failure for one in self.outcomes)
+        journal = self._spool.journal
+        journal.end(caller.association_id, caller.ae_title, caller.address, stored)
 
     def _settle(self, body: Held) -> Outcome:
         meta = None

@@ -95,6 +95,7 @@ class Association:
             if self._body is not None:
                 self._body.close()
             self._wire.close()
+        self._tell_end()
         log.get().info(
             "association.closed",
             how=how,
@@ -106,6 +107,13 @@ class Association:
             size_bytes=self._tally.size_bytes,
             seconds=round(time.monotonic() - self._tally.started, 3),
         )
+
+    def _tell_end(self) -> None:
+        """Have what was taken compared with what arrives; priors are taken by somebody else."""
+        caller = self._caller
+        if not self._storage.is_prior(caller):
+            told = caller.association_id, caller.ae_title, caller.address, self._tally.accepted
+            self._journal.end(*told)
 
     def _run(self) -> str:
         try:

@@ -44,6 +44,10 @@ class Storage:
         """Tell whether the disk is above its watermark; one that does not answer is not."""
         return has_room(self._spool.root, self._limits.min_free_bytes)
 
+    def is_prior(self, caller: Caller) -> bool:
+        """Tell whether what an association brings waits apart, as priors do."""
+        return caller.called_ae_title == self._limits.prior_ae_title
+
     def store(self, command: Command, context: Context, body: Body, caller: Caller) -> None:
         """Put one instance into the spool; when this returns, it is safe there.
 
@@ -64,7 +68,7 @@ class Storage:
         scanned = scan(body.content(), context.transfer_syntax)
         if (scanned.sop_class_uid, scanned.sop_instance_uid) != named:
             raise Refused(MISMATCH, "command and data set name different instances")
-        body.keep(as_prior=caller.called_ae_title == self._limits.prior_ae_title)
+        body.keep(as_prior=self.is_prior(caller))
 
 
 def _header(command: Command, context: Context, caller: Caller) -> Callable[[], bytes]:

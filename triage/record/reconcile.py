@@ -17,6 +17,7 @@ from typing import Final
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from db import associations
 from db.audit import SERIOUS, SUCCESS, Entry, Event, record
 from db.custody import CustodyRow, ReconciliationRow
 from db.engine import Database, now
@@ -31,6 +32,10 @@ WAITING_S: Final = 3600.0
 """A file that the ingestor has not taken for this long."""
 AT_ONCE: Final = 200_000
 """Rows compared at once."""
+KEPT: Final = timedelta(days=30)
+"""How long it is told of an association that not all of it arrived."""
+ARRIVES: Final = timedelta(hours=2)
+"""Of what is not indexed after its association ended; what waits for an hour is told as waiting."""
 AT_REST: Final = (StudyState.DELIVERED, StudyState.REJECTED)
 
 
@@ -51,11 +56,15 @@ class Tally:
     def __init__(self) -> None:
         self._found: dict[str, Difference] = {}
 
-    def add(self, code: str, example: str) -> None:
-        """Count one."""
-        count = self._found[code].count if code in self._found else 0
+    def add(self, code: str, example: str, number: int = 1) -> None:
+        """Count one, or some."""
+        count = self.count(code)
         first = self._found[code].example if count else example
-        self._found[code] = Difference(code, WORDS[code], count + 1, first)
+        self._found[code] = Difference(code, WORDS[code], count + number, first)
+
+    def count(self, code: str) -> int:
+        """Give how many of a kind were counted."""
+        return self._found[code].count if code in self._found else 0
 
     @property
     def found(self) -> list[Difference]:
@@ -69,6 +78,10 @@ WORDS: Final = {
     "no-fate": "instances of studies at rest of which nothing says what became of them",
     "stuck": "instances whose study has not come to rest for a day",
     "not-indexed": "received files that the ingestor has not taken for an hour",
+    "not-arrived": (
+        "acknowledged instances that never came to the index: have what their association brought "
+        "sent again, then `triage reconcile --settle ASSOCIATION`"
+    ),
     "prior-waits": "files for the title of priors that nothing has taken for an hour",
     "no-custody": "instances without a row of custody: run `triage rebuild-index`",
     "no-quarantine": "quarantined files that are gone: restore the spool from its backup",
@@ -83,12 +96,27 @@ def reconcile(database: Database, spool: Path, *, actor: str) -> ReconciliationR
     _look_at_waiting(spool, tally)
     with database.begin() as session:
         _look_at_rows(session, spool, tally)
+        _look_at_associations(session, tally)
         before = latest(session)
         row = _sum(session, tally.found)
         session.add(row)
         session.flush()
         _audit(session, row, actor, was_balanced=before is None or before.balanced)
     return row
+
+
+def settle(database: Database, association_id: str, *, actor: str, reason: str) -> bool:
+    """No longer miss what an association brought, audited; tells whether something was missing."""
+    with database.begin() as session:
+        was_short = associations.settle(session, association_id)
+        if was_short:
+            entry = Entry(
+                event=Event.PROCEDURE_RECORD, kind="custody.settled", action="U", outcome=SUCCESS,
+                actor=actor, object_type="association", object_id=association_id,
+                detail={"reason": reason},
+            )  # fmt: skip
+            record(session, entry)
+    return was_short
 
 
 LATEST: Final = select(ReconciliationRow).order_by(ReconciliationRow.id.desc()).limit(1)
@@ -203,6 +231,19 @@ def _look_at_rows(session: Session, spool: Path, tally: Tally) -> None:
     for sha256 in session.scalars(select(QuarantineRow.sha256)):
         if not (spool / "quarantine" / f"{sha256}.dcm").exists():
             tally.add("no-quarantine", sha256[:12])
+
+
+def _look_at_associations(session: Session, tally: Tally) -> None:
+    """Hold the listener's own count against what arrived; what waits for an hour is told apart."""
+    at = now(session)
+    associations.forget(session, at - KEPT)
+    waiting = tally.count("not-indexed")
+    for one in associations.short(session, at - ARRIVES):
+        missing = (one.accepted or 0) - one.arrived
+        told = max(0, missing - waiting)
+        waiting -= missing - told
+        if told:
+            tally.add("not-arrived", f"association {one.association_id} of {one.ae_title}", told)
 
 
 def _sum(session: Session, found: list[Difference]) -> ReconciliationRow:

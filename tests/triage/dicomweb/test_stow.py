@@ -8,8 +8,10 @@ import httpx
 import pytest
 from pydicom.uid import UID, JPEGBaseline8Bit
 
+from db.associations import AssociationRow
 from tests import builders
 from tests.triage.dicomweb.service import BOUNDARY, Service, body, file, kind, served
+from triage.arrival import read_arrival
 from triage.dicomweb.wording import NAMESPACE
 from triage.receive.listener import Listener
 from triage.receive.walk import CANNOT_UNDERSTAND
@@ -71,6 +73,22 @@ def test_a_stored_instance_has_the_custody_of_one_that_came_by_c_store(
     assert row.copies == 2
     assert row.sha256 == digest(path)
     assert row.source_ae_title == "MODALITY"
+
+
+def test_what_a_request_brought_is_counted_as_an_association_s(service: Service) -> None:
+    whole = [builders.part10(builders.dx(study="counted", instance=one)) for one in (1, 2)]
+    refused = whole[0][:-1]
+    assert service.post(body(whole[0], refused, whole[1])).status_code == 202
+    [caller] = {read_arrival(path, "").passage.association_id for path in newest(service, 2)}
+    service.spool.journal.flush()
+    service.ingest()
+    with service.database.reading() as session:
+        found = session.get_one(AssociationRow, caller)
+        assert (found.accepted, found.arrived) == (2, 2)
+
+
+def newest(service: Service, count: int) -> list[Path]:
+    return service.spool.incoming(1000)[-count:]
 
 
 def test_who_sent_it_and_from_where_is_written_into_the_file(service: Service) -> None:
