@@ -79,6 +79,9 @@ REASONS: Final[dict[str, ReasonCode]] = {
         "Sent to the AE title of priors, but not asked for", _UNSPECIFIED
     ),
     "prior-refused": ReasonCode("Sent as a prior of another patient, or in doubt", _UNSPECIFIED),
+    "found-in-quarantine": ReasonCode(
+        "It lay in quarantine when the index was made anew", _UNSPECIFIED
+    ),
     "own-report": ReasonCode("A report of ours that came back", _WRONG_TYPE),
     "not-selected": ReasonCode("No route selects this series or image", _WRONG_TYPE),
     "set-aside": ReasonCode("A person set it aside", _UNSPECIFIED),

@@ -34,6 +34,7 @@ from triage.commands.rebuild_passed import (
     passed,
     stopped,
 )
+from triage.commands.rebuild_quarantine import recall_quarantined
 from triage.commands.rebuild_study import Found, Rebuilt, recall, write_study
 from triage.evidence import ended
 from triage.settings import Completeness
@@ -83,6 +84,7 @@ def _rebuild(
             done.passed_over.append(replace(passed(path, why), code="step"))
         else:
             done.steps += count
+    done.found = recall_quarantined(database, spool.root)
 
 
 def _unknown(database: Database, spool: Spool, done: Rebuilt) -> list[str]:
@@ -250,6 +252,7 @@ def _audit(database: Database, done: Rebuilt, actor: str) -> None:
             "files": done.files, "indexed": done.indexed, "restored": done.restored,
             "studies": done.studies,
             "generations": done.generations, "steps": done.steps, "quarantined": done.quarantined,
+            "found": done.found,
             "corrupt": len(done.corrupt),
             "passed_over": dict(Counter(one.code for one in done.passed_over)),
         },

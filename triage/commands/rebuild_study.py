@@ -40,6 +40,8 @@ class Rebuilt:
     steps: int = 0
     """Ended procedure steps that were kept, and not known."""
     quarantined: int = 0
+    found: int = 0
+    """Files in quarantine that no row knew, put there before for a reason of their own."""
     corrupt: list[str] = field(default_factory=list)
     """Digests of files whose bytes are no longer what they were: not indexed."""
     passed_over: list[Passed] = field(default_factory=list)

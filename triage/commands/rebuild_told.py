@@ -46,7 +46,8 @@ def _sum(done: Rebuilt) -> str:
         f"{done.files} files, {done.known} known, {done.indexed} indexed in {done.studies} "
         f"studies, {done.generations} generations closed as before, "
         f"{done.steps} procedure steps recalled, "
-        f"{done.restored} here again that had been deleted, {done.quarantined} in quarantine, "
+        f"{done.restored} here again that had been deleted, "
+        f"{done.found} shown again that were in quarantine, {done.quarantined} in quarantine, "
         f"{len(done.passed_over)} passed over."
     )
 

@@ -6,10 +6,11 @@ spool.
 
 import json
 import os
+import re
 import time
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final
@@ -24,6 +25,7 @@ from db.engine import Database, now
 from db.quarantine import NOT_INDEXED
 from db.states import FINAL, StudyState
 from db.tables import InstanceRow, QuarantineRow, StudyRow
+from triage.record.tally import Difference, Tally
 from triage.spool import FOLDERS, stored_path
 
 STUCK: Final = timedelta(days=1)
@@ -34,58 +36,10 @@ AT_ONCE: Final = 200_000
 """Rows compared at once."""
 KEPT: Final = timedelta(days=30)
 """How long it is told of an association that not all of it arrived."""
+DIGEST: Final = re.compile(r"[0-9a-f]{64}")
 ARRIVES: Final = timedelta(hours=2)
 """Of what is not indexed after its association ended; what waits for an hour is told as waiting."""
 AT_REST: Final = (StudyState.DELIVERED, StudyState.REJECTED)
-
-
-@dataclass(frozen=True, slots=True)
-class Difference:
-    """One way in which the sum does not come out."""
-
-    code: str
-    words: str
-    count: int
-    example: str
-    """A digest or a study's number: internal ids only."""
-
-
-class Tally:
-    """Differences under way: how many of each kind, and the first example."""
-
-    def __init__(self) -> None:
-        self._found: dict[str, Difference] = {}
-
-    def add(self, code: str, example: str, number: int = 1) -> None:
-        """Count one, or some."""
-        count = self.count(code)
-        first = self._found[code].example if count else example
-        self._found[code] = Difference(code, WORDS[code], count + number, first)
-
-    def count(self, code: str) -> int:
-        """Give how many of a kind were counted."""
-        return self._found[code].count if code in self._found else 0
-
-    @property
-    def found(self) -> list[Difference]:
-        """Give what was counted."""
-        return sorted(self._found.values(), key=lambda one: one.code)
-
-
-WORDS: Final = {
-    "no-row": "stored files that the index does not know: run `triage rebuild-index`",
-    "no-file": "indexed instances whose file is gone: restore the spool from its backup",
-    "no-fate": "instances of studies at rest of which nothing says what became of them",
-    "stuck": "instances whose study has not come to rest for a day",
-    "not-indexed": "received files that the ingestor has not taken for an hour",
-    "not-arrived": (
-        "acknowledged instances that never came to the index: have what their association brought "
-        "sent again, then `triage reconcile --settle ASSOCIATION`"
-    ),
-    "prior-waits": "files for the title of priors that nothing has taken for an hour",
-    "no-custody": "instances without a row of custody: run `triage rebuild-index`",
-    "no-quarantine": "quarantined files that are gone: restore the spool from its backup",
-}
 
 
 def reconcile(database: Database, spool: Path, *, actor: str) -> ReconciliationRow:
@@ -228,9 +182,28 @@ def _look_at_rows(session: Session, spool: Path, tally: Tally) -> None:
     )
     for number in bare:
         tally.add("no-custody", f"study {number}")
-    for sha256 in session.scalars(select(QuarantineRow.sha256)):
-        if not (spool / "quarantine" / f"{sha256}.dcm").exists():
+    _look_at_quarantine(session, spool / "quarantine", tally)
+
+
+def _look_at_quarantine(session: Session, folder: Path, tally: Tally) -> None:
+    """Compare the quarantine's files with its rows; a file comes before its row."""
+    files = dict(_since(folder))
+    rows = set(session.scalars(select(QuarantineRow.sha256)))
+    for sha256 in sorted(rows - files.keys()):
+        if not (folder / f"{sha256}.dcm").exists():
             tally.add("no-quarantine", sha256[:12])
+    for sha256 in sorted(files.keys() - rows):
+        if files[sha256] < time.time() - WAITING_S:
+            tally.add("no-quarantine-row", sha256[:12])
+
+
+def _since(folder: Path) -> Iterator[tuple[str, float]]:
+    """Give each file's digest, and since when it has been there."""
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            with suppress(FileNotFoundError):  # a person removes them
+                if DIGEST.fullmatch(name := entry.name.removesuffix(".dcm")):
+                    yield name, entry.stat().st_ctime
 
 
 def _look_at_associations(session: Session, tally: Tally) -> None:

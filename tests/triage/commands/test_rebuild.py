@@ -21,8 +21,9 @@ from tests.builders import dx
 from tests.triage.ingested import LONG, RULES, overlong, put, quarantined, studies
 from triage.commands.rebuild import Progress, Rebuilt, rebuild
 from triage.commands.rebuild_passed import Passed, Stopped
+from triage.errors import REASONS
 from triage.evidence import ended
-from triage.record import generations
+from triage.record import generations, reconcile
 from triage.spool import Spool, digest, stored_path
 
 PERFORMED_STEP = "1.2.840.10008.3.1.2.3.3"
@@ -158,6 +159,32 @@ def test_what_never_was_readable_goes_to_quarantine_and_is_known_then(
     again = rebuilt(database, spool)
     assert (again.known, again.indexed, again.quarantined, again.passed_over) == (4, 0, 0, [])
     assert indexed(database) == stems(*good)
+
+
+def test_what_lies_in_quarantine_alone_is_shown_again(
+    database: Database, spool: Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a prior that nobody asked for does, after the database was lost."""
+    [prior, _] = put(spool, dx(study="prior"), dx(study="other"))
+    sha256 = digest(prior)
+    spool.quarantine(prior, sha256)
+    spool.release(prior)
+    (spool.root / "quarantine" / "what.dcm").write_bytes(b"a person's")
+    differences = reconcile.differences(reconcile.reconcile(database, spool.root, actor="test"))
+    assert differences == []  # its row may be on its way
+    monkeypatch.setattr(reconcile, "WAITING_S", -60.0)
+    monkeypatch.setattr(reconcile, "_look_at_waiting", lambda *_: None)
+    [told] = reconcile.differences(reconcile.reconcile(database, spool.root, actor="test"))
+    assert (told.code, told.count, told.example) == ("no-quarantine-row", 1, sha256[:12])
+    done = rebuilt(database, spool)
+    assert (done.found, done.quarantined, done.indexed, done.passed_over) == (1, 0, 0, [])
+    [row] = quarantined(database)
+    assert (row.sha256, row.reason_code) == (sha256, "found-in-quarantine")
+    assert row.reason_code in REASONS
+    assert row.size_bytes == (spool.root / "quarantine" / f"{sha256}.dcm").stat().st_size
+    assert '"found": 1' in audited(database).detail
+    assert reconcile.reconcile(database, spool.root, actor="test").balanced
+    assert rebuilt(database, spool).found == 0
 
 
 def test_what_postgresql_refuses_of_one_file_leaves_the_others_of_its_study(
