@@ -28,6 +28,7 @@ class AssociationRow(Base):
     arrived: Mapped[int] = mapped_column(default=0)
     """How many files of it were indexed, counted once more, or put into quarantine."""
     noted_at: Mapped[datetime] = mapped_column(index=True)
+    """When something of it was last noted: one may be open for months."""
     told_at: Mapped[datetime | None]
     """When the listener's word was read."""
 
@@ -67,15 +68,16 @@ def settle(session: Session, association_id: str) -> bool:
 
 
 def forget(session: Session, before: datetime) -> None:
-    """Drop what was first noted before a moment."""
+    """Drop those of which nothing was noted since a moment."""
     session.execute(delete(AssociationRow).where(AssociationRow.noted_at < before))
 
 
 def _change(session: Session, association_id: str, **values: object) -> None:
     """Change a row, made where there is none."""
     table = cast("Table", AssociationRow.__table__)
+    values["noted_at"] = now(session)
     change = update(table).where(table.c.association_id == association_id).values(values)
     if not cast("CursorResult[Any]", session.execute(change)).rowcount:
-        key = {"association_id": association_id, "noted_at": now(session)}
+        key = {"association_id": association_id, "noted_at": values["noted_at"]}
         insert_once(session, AssociationRow, {**key, "ae_title": "", "address": "", "arrived": 0})
         session.execute(change)

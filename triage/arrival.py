@@ -14,7 +14,7 @@ from typing import Any, BinaryIO, Final
 import pydicom
 from pydicom.datadict import dictionary_VR
 from pydicom.dataset import Dataset
-from pydicom.errors import InvalidDicomError
+from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.multival import MultiValue
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 
@@ -45,6 +45,7 @@ WANTED: Final = [*REQUIRED, *IDENTITY.values(), SITE, *SERIES, *URGENCY]
 READ_ERRORS: Final = (
     InvalidDicomError, OSError, EOFError, ValueError, TypeError, KeyError, AttributeError,
     NotImplementedError, OverflowError, LookupError, struct.error, RecursionError, zlib.error,
+    BytesLengthException,
 )  # fmt: skip
 LENGTHS: Final = {
     "AE": 16, "CS": 16, "DA": 10, "LO": 64, "PN": 3 * 64 + 2, "SH": 16, "TM": 16, "UI": 64,
@@ -112,6 +113,8 @@ def read_arrival(path: Path, sha256: str) -> Arrival:
             rejects = _rejects(header) if values["SOPClassUID"] == KEY_OBJECTS else ("", ())
             syntax = text(meta, "TransferSyntaxUID")
             pixels = "" if syntax == DeflatedExplicitVRLittleEndian else _pixels(file)
+            source = text(meta, "SendingApplicationEntityTitle")[:16]
+            address, passage = text(meta, "SendingPresentationAddress"), _passage(meta)
     except READ_ERRORS as why:
         if isinstance(why, OSError) and why.errno:
             raise
@@ -122,21 +125,29 @@ def read_arrival(path: Path, sha256: str) -> Arrival:
         sha256=sha256,
         size_bytes=path.stat().st_size,
         transfer_syntax_uid=syntax,
-        source_ae_title=text(meta, "SendingApplicationEntityTitle")[:16],
-        source_address=text(meta, "SendingPresentationAddress"),
+        source_ae_title=source,
+        source_address=address,
         values=values,
         pixel_sha256=pixels,
-        passage=_passage(meta),
+        passage=passage,
         rejects=rejects,
     )
 
 
 def association_of(path: Path) -> str:
-    """Give the id of the association that brought a file, however bad; empty where none is told."""
-    with warnings.catch_warnings(), suppress(*READ_ERRORS):
-        warnings.simplefilter("ignore")
-        return _passage(pydicom.filereader.read_file_meta_info(path)).association_id
-    return ""
+    """Give the id of the association that brought a file, however bad; empty where none is told.
+
+    Raises:
+        OSError: the disk does not give it now.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return _passage(pydicom.filereader.read_file_meta_info(path)).association_id
+    except READ_ERRORS as why:
+        if isinstance(why, OSError) and why.errno:
+            raise
+        return ""
 
 
 def text(dataset: Dataset, keyword: str) -> str:

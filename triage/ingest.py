@@ -120,8 +120,8 @@ def index(session: Session, arrival: Arrival, rules: Completeness) -> bool:
 
     Tells whether it is a content whose file retention had deleted: it is to be kept again.
     """
-    associations.arrived(session, arrival.passage.association_id)
     study = _study(session, arrival, rules)
+    associations.arrived(session, arrival.passage.association_id)
     known = session.scalars(
         select(InstanceRow).where(InstanceRow.sop_instance_uid == arrival.values["SOPInstanceUID"])
     ).all()

@@ -31,6 +31,8 @@ ALL_AT_ONCE: Final = 200
 ALL_EVERY_S: Final = 10.0
 """So for all that are told apart: 8840 rows on a day of flood, beside those of kinds alone."""
 MAX_REMEMBERED: Final = 500
+MAX_WITH_ENDS: Final = 500
+"""Batches on disk; beyond, associations' ends wait in memory, for they come every second."""
 MAX_ENDED: Final = 10_000
 """Associations that ended and are not written yet; the oldest are forgotten, and never compared."""
 LONGEST: Final = 64
@@ -182,20 +184,27 @@ class Journal:
         """
         with self._lock:
             counts, self._counts = self._counts, Counter()
-            ended = list(self._ended)
-            self._ended.clear()
+            ended, self._ended = list(self._ended), deque(maxlen=MAX_ENDED)
         kept, left = counts, ended
         try:
-            if (counts or ended) and len(list(self.folder.glob("*.jsonl"))) < MAX_BATCHES:
-                due, later = (counts, Counter[Key]()) if last else self._pace.due(counts)
-                events = self._write(due, ended) if due or ended else []
-                kept, left = later, []
-                return events
-            return []
+            due, told, later, wait = self._sorted(counts, ended, last=last)
+            events = self._write(due, told) if due or told else []
+            kept, left = later, wait
+            return events
         finally:
             with self._lock:
                 self._counts.update(kept)
-                self._ended.extendleft(reversed(left))
+                self._ended = deque((*left, *self._ended), maxlen=MAX_ENDED)
+
+    def _sorted(
+        self, counts: Counter[Key], ended: list[Ended], *, last: bool
+    ) -> tuple[Counter[Key], list[Ended], Counter[Key], list[Ended]]:
+        """Sort what was counted and what ended into what to write now, and what waits."""
+        if last or not (counts or ended):
+            return counts, ended, Counter(), []
+        batches = len(self.waiting())
+        due, later = self._pace.due(counts) if batches < MAX_BATCHES else (Counter[Key](), counts)
+        return (due, ended, later, []) if batches < MAX_WITH_ENDS else (due, [], later, ended)
 
     def batches(self) -> Iterator[Batch]:
         """Give the batches on disk, oldest first."""

@@ -5,6 +5,7 @@ import select
 import signal
 from contextlib import suppress
 from typing import Final
+from weakref import finalize
 
 SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 
@@ -19,11 +20,8 @@ class Stop:
     def __init__(self) -> None:
         """Nobody has asked."""
         self._read, self._write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-
-    def __del__(self) -> None:
-        """Close the pipe."""
-        os.close(self._read)
-        os.close(self._write)
+        for one in (self._read, self._write):
+            finalize(self, os.close, one).atexit = False
 
     def __call__(self) -> bool:
         """Tell whether somebody has asked."""

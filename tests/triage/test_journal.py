@@ -166,12 +166,47 @@ def test_ends_wait_in_their_order_when_the_disk_refuses(
         journal.flush()
     journal.end(names[2], "CT1", "10.0.0.1", 1)
     (tmp_path / "journal").mkdir()
-    monkeypatch.setattr(journal_module, "MAX_BATCHES", 0)
+    monkeypatch.setattr(journal_module, "MAX_WITH_ENDS", 0)
     journal.flush()
-    monkeypatch.setattr(journal_module, "MAX_BATCHES", 1)
+    monkeypatch.setattr(journal_module, "MAX_WITH_ENDS", 1)
     journal.flush()
     (batch,) = journal.batches()
     assert [one.association for one in batch.ended] == names
+
+
+def test_ends_leave_room_for_events_and_the_last_flush_writes_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(journal_module, "MAX_BATCHES", 4)
+    monkeypatch.setattr(journal_module, "MAX_WITH_ENDS", 2)
+    journal = Journal(tmp_path)
+    for number in range(6):
+        journal.end(f"{number:032x}", "CT1", "10.0.0.1", 1)
+        journal.flush()
+    assert len(list(journal.batches())) == 2
+    for number in range(4):
+        journal.note("association.rejected", code=str(number))
+        journal.flush()
+    assert len(list(journal.batches())) == 4
+    journal.flush(last=True)
+    batches = list(journal.batches())
+    assert [len(batch.ended) for batch in batches] == [1, 1, 0, 0, 4]
+    assert sum(event.count for batch in batches for event in batch.events) == 4
+
+
+def test_of_too_many_ends_the_newest_are_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(journal_module, "MAX_ENDED", 3)
+    journal = Journal(tmp_path / "journal")
+    for number in range(5):
+        journal.end(f"{number:032x}", "CT1", "10.0.0.1", 1)
+        with pytest.raises(FileNotFoundError):
+            journal.flush()
+    (tmp_path / "journal").mkdir()
+    journal.flush()
+    (batch,) = journal.batches()
+    assert [int(one.association, 16) for one in batch.ended] == [2, 3, 4]
 
 
 @pytest.mark.parametrize(

@@ -131,22 +131,27 @@ def conflict_resolve(
 
 def reconcile(
     settle: Annotated[
-        str, typer.Option(help="An association whose missing instances were sent again.")
-    ] = "",
+        list[str] | None,
+        typer.Option(help="An association whose missing instances were sent again; repeatable."),
+    ] = None,
     reason: Annotated[str, typer.Option(help="Why it is settled. No patient data.")] = "",
     state: State = None,
     config: Config = None,
     as_json: AsJson = False,
 ) -> None:
     """Compare what was received with what became of it; the nightly work does the same."""
+    from dataclasses import asdict
+
+    from triage.record.missing import missing
     from triage.record.reconcile import reconcile as compare
 
     settings = common.load(state, config)
     with common.opened(settings) as database:
-        if settle:
-            _settle(database, settle, reason)
+        _settle(database, settle or [], reason)
         row = compare(database, _spool_root(settings), actor=common.person())
-    found = _sum(row)
+        with database.reading() as session:
+            short = missing(session, settings.spool)
+    found = _sum(row) | {"missing": [asdict(one) for one in short]}
     if as_json:
         common.print_json(found)
     else:
@@ -154,20 +159,22 @@ def reconcile(
             f"{one['count']} {one['words']} (first: {one['example']})"
             for one in found["differences"]
         )
+        found["missing"] = "; ".join(f"{one.missing} of {one.accepted}: {one}" for one in short)
         common.print_table(("", ""), list(found.items()))
     raise typer.Exit(common.OK if row.balanced else common.FAILED)
 
 
-def _settle(database: "Database", association: str, reason: str) -> None:
+def _settle(database: "Database", ids: list[str], reason: str) -> None:
     from triage.errors import ConfigError
-    from triage.record.reconcile import settle
+    from triage.record.missing import settle
 
-    if not reason.strip():
-        msg = "say why with --reason, for example --reason 'the CT sent all of it again'"
+    if bool(ids) != bool(reason.strip()):
+        msg = "say which with --settle and why with --reason 'the CT sent all of it again'"
         raise ConfigError(msg)
-    if not settle(database, association, actor=common.person(), reason=reason):
-        msg = f"nothing is missing of association {association}; `triage reconcile` names those"
-        raise ConfigError(msg)
+    for one in ids:
+        if not settle(database, one, actor=common.person(), reason=reason):
+            msg = f"nothing is missing of association {one}; `triage reconcile` names those"
+            raise ConfigError(msg)
 
 
 def rebuild_index(state: State = None, config: Config = None, as_json: AsJson = False) -> None:

@@ -113,6 +113,11 @@ class Intake:
         caller, stored = self._caller, sum(not one.failure for one in self.outcomes)
         journal = self._spool.journal
         journal.end(caller.association_id, caller.ae_title, caller.address, stored)
+        log.get().info(
+            "association.closed", how="a store request", association=caller.association_id,
+            ae_title=caller.ae_title, address=caller.address, accepted=stored,
+            refused=len(self.outcomes) - stored,
+        )  # fmt: skip
 
     def _settle(self, body: Held) -> Outcome:
         meta = None

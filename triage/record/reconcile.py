@@ -18,13 +18,13 @@ from typing import Final
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from db import associations
 from db.audit import SERIOUS, SUCCESS, Entry, Event, record
 from db.custody import CustodyRow, ReconciliationRow
 from db.engine import Database, now
 from db.quarantine import NOT_INDEXED
 from db.states import FINAL, StudyState
 from db.tables import InstanceRow, QuarantineRow, StudyRow
+from triage.record.missing import forget, missing
 from triage.record.tally import Difference, Tally
 from triage.spool import FOLDERS, stored_path
 
@@ -34,11 +34,7 @@ WAITING_S: Final = 3600.0
 """A file that the ingestor has not taken for this long."""
 AT_ONCE: Final = 200_000
 """Rows compared at once."""
-KEPT: Final = timedelta(days=30)
-"""How long it is told of an association that not all of it arrived."""
 DIGEST: Final = re.compile(r"[0-9a-f]{64}")
-ARRIVES: Final = timedelta(hours=2)
-"""Of what is not indexed after its association ended; what waits for an hour is told as waiting."""
 AT_REST: Final = (StudyState.DELIVERED, StudyState.REJECTED)
 
 
@@ -50,27 +46,13 @@ def reconcile(database: Database, spool: Path, *, actor: str) -> ReconciliationR
     _look_at_waiting(spool, tally)
     with database.begin() as session:
         _look_at_rows(session, spool, tally)
-        _look_at_associations(session, tally)
+        _look_at_associations(session, spool, tally)
         before = latest(session)
         row = _sum(session, tally.found)
         session.add(row)
         session.flush()
         _audit(session, row, actor, was_balanced=before is None or before.balanced)
     return row
-
-
-def settle(database: Database, association_id: str, *, actor: str, reason: str) -> bool:
-    """No longer miss what an association brought, audited; tells whether something was missing."""
-    with database.begin() as session:
-        was_short = associations.settle(session, association_id)
-        if was_short:
-            entry = Entry(
-                event=Event.PROCEDURE_RECORD, kind="custody.settled", action="U", outcome=SUCCESS,
-                actor=actor, object_type="association", object_id=association_id,
-                detail={"reason": reason},
-            )  # fmt: skip
-            record(session, entry)
-    return was_short
 
 
 LATEST: Final = select(ReconciliationRow).order_by(ReconciliationRow.id.desc()).limit(1)
@@ -206,17 +188,11 @@ def _since(folder: Path) -> Iterator[tuple[str, float]]:
                     yield name, entry.stat().st_ctime
 
 
-def _look_at_associations(session: Session, tally: Tally) -> None:
-    """Hold the listener's own count against what arrived; what waits for an hour is told apart."""
-    at = now(session)
-    associations.forget(session, at - KEPT)
-    waiting = tally.count("not-indexed")
-    for one in associations.short(session, at - ARRIVES):
-        missing = (one.accepted or 0) - one.arrived
-        told = max(0, missing - waiting)
-        waiting -= missing - told
-        if told:
-            tally.add("not-arrived", f"association {one.association_id} of {one.ae_title}", told)
+def _look_at_associations(session: Session, spool: Path, tally: Tally) -> None:
+    """Hold the listener's own count of each against what arrived."""
+    forget(session)
+    for one in missing(session, spool):
+        tally.add("not-arrived", str(one), one.missing)
 
 
 def _sum(session: Session, found: list[Difference]) -> ReconciliationRow:

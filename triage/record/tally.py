@@ -30,7 +30,7 @@ class Difference:
     words: str
     count: int
     example: str
-    """A digest, a study's number, or an association: internal ids only."""
+    """A digest or a study's number; an association with its sender. Nothing of a patient."""
 
 
 class Tally:

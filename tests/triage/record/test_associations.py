@@ -4,11 +4,13 @@ import os
 import signal
 from collections.abc import Iterator
 from datetime import timedelta
+from errno import EACCES
 from pathlib import Path
 
 import pytest
 from sqlalchemy import select
 
+from db import associations
 from db.associations import AssociationRow
 from db.engine import Database, connect, now
 from db.tables import AuditRow, QuarantineRow
@@ -17,8 +19,8 @@ from tests.triage.ingested import RULES
 from tests.triage.receive import build, raw
 from tests.triage.receive.conftest import Running, running_listener
 from triage.arrival import read_arrival
-from triage.ingest import index, ingest_all, take_journal
-from triage.record import reconcile
+from triage.ingest import index, ingest_all, ingest_file, take_journal
+from triage.record import missing, reconcile
 from triage.spool import Spool, digest
 
 CONTEXTS = [(raw.CT, [raw.EXPLICIT])]
@@ -81,8 +83,9 @@ def test_what_vanishes_before_it_is_indexed_is_missed(database: Database, ours: 
     assert ingest_all(database, spool, RULES) == 6
     assert compared(database, spool) == {}  # it may be on its way
     aged(database)
-    example = f"association {kept['association']} of {kept['ae_title']}"
-    assert compared(database, spool) == {MISSING: (2, example)}
+    [(count, example)] = compared(database, spool).values()
+    assert count == 2
+    assert example.startswith(f"association {kept['association']} of PEER, 127.0.0.1, 20")
     assert sorted(rows(database), key=str) == [(3, 1), (5, 5)]
 
 
@@ -106,16 +109,55 @@ def test_what_arrives_in_any_way_is_not_missed(database: Database, ours: Running
     assert compared(database, spool) == {}
 
 
-def test_what_waits_is_told_as_waiting(database: Database, ours: Running) -> None:
+@pytest.mark.parametrize("is_ours", [True, False], ids=["readable", "somebody else's"])
+def test_what_waits_is_told_as_waiting(
+    database: Database, ours: Running, monkeypatch: pytest.MonkeyPatch, *, is_ours: bool
+) -> None:
     send(ours, *images(2))
     spool = stop(ours)
     take_journal(database, spool)
     aged(database)
     for path in spool.incoming(9):
         os.utime(path, (1, 1))
+
+    def refused(path: Path) -> str:
+        raise PermissionError(EACCES, "not ours", str(path))
+
+    if not is_ours:
+        monkeypatch.setattr(missing, "association_of", refused)
     assert set(compared(database, spool)) == {"not-indexed"}
     ingest_all(database, spool, RULES)
     assert compared(database, spool) == {}
+
+
+def test_what_waits_of_one_association_hides_nothing_of_another(
+    database: Database, ours: Running
+) -> None:
+    send(ours, *images(1))
+    send(ours, *images(2))
+    spool = stop(ours)
+    [held] = [one["association"] for one in ours.events() if one.get("accepted") == 1]
+    [waits] = [path for path in spool.incoming(9) if held in read(path)]
+    lost, other = [path for path in spool.incoming(9) if path != waits]
+    lost.unlink()
+    ingest_file(database, spool, RULES, other)
+    take_journal(database, spool)
+    aged(database)
+    assert compared(database, spool)[MISSING][0] == 1
+    assert held not in compared(database, spool)[MISSING][1]
+
+
+def test_an_association_that_is_open_for_months_is_not_missed(database: Database) -> None:
+    key = "ab" * 16
+    for arrived in range(3):
+        with database.begin() as session:
+            associations.arrived(session, key)
+        with database.begin() as session:
+            [row] = session.scalars(select(AssociationRow))
+            assert row.arrived == arrived + 1
+            row.noted_at -= timedelta(days=29)
+            associations.forget(session, now(session) - missing.KEPT)
+    assert rows(database) == [(None, 3)]
 
 
 def test_priors_and_what_is_refused_are_not_counted(database: Database, ours: Running) -> None:
@@ -174,9 +216,9 @@ def test_it_is_told_until_it_is_settled_or_a_month_has_passed(
     assert compared(database, spool)[MISSING][0] == 3
     with database.reading() as session:
         one, other = session.scalars(select(AssociationRow.association_id))
-    assert reconcile.settle(database, one, actor="admin", reason="sent again")
-    assert not reconcile.settle(database, one, actor="admin", reason="sent again")
-    assert not reconcile.settle(database, "unknown", actor="admin", reason="sent again")
+    assert missing.settle(database, one, actor="admin", reason="sent again")
+    assert not missing.settle(database, one, actor="admin", reason="sent again")
+    assert not missing.settle(database, "unknown", actor="admin", reason="sent again")
     assert compared(database, spool)[MISSING][1].startswith(f"association {other}")
     with database.begin() as session:
         [entry] = session.scalars(select(AuditRow).where(AuditRow.event_type == "custody.settled"))
@@ -203,8 +245,10 @@ def test_the_command_names_it_and_settles_it_with_a_reason(tmp_path: Path, url: 
     assert (answer.code, told["code"], told["count"]) == (1, MISSING, 1)
     association = told["example"].split()[1]
     assert "--settle ASSOCIATION" in told["words"]
+    assert [one["association_id"] for one in answer.json["missing"]] == [association]
     assert "--reason" in said("--settle", association).err
+    assert "--settle" in said("--reason", "so").err
     assert "nothing is missing" in said("--settle", "f00", "--reason", "so").err
-    assert said().code == 1
+    assert "1 of 2: association" in " ".join(said().out.split())
     assert said("--settle", association, "--reason", "all of it came again").code == 0
     database.dispose()
