@@ -149,8 +149,7 @@ def reconcile(
     with common.opened(settings) as database:
         _settle(database, settle or [], reason)
         row = compare(database, _spool_root(settings), actor=common.person())
-        with database.reading() as session:
-            short = missing(session, settings.spool)
+        short = missing(database, settings.spool)
     found = _sum(row) | {"missing": [asdict(one) for one in short]}
     if as_json:
         common.print_json(found)

@@ -2,12 +2,11 @@
 
 import os
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final
-
-from sqlalchemy.orm import Session
 
 from db import associations
 from db.audit import SUCCESS, Entry, Event, record
@@ -39,14 +38,13 @@ class Missing:
         return f"association {self.association_id} of {self.ae_title}, {self.address}, {at}"
 
 
-def missing(session: Session, spool: Path) -> list[Missing]:
+def missing(database: Database, spool: Path) -> list[Missing]:
     """Give every association that is short, but for what still waits for the ingestor."""
-    before = now(session) - ARRIVES
-    if not associations.short(session, before):
+    if not _short(database):
         return []
-    waiting = _waiting(spool)  # before the rows: what is taken in between is no loss
+    waiting = _waiting(spool)  # before the rows are read anew: what is taken in between has come
     found = []
-    for one in associations.short(session, before):
+    for one in _short(database):
         lacks = (one.accepted or 0) - one.arrived - waiting[one.association_id]
         excused = min(max(lacks, 0), waiting[""])
         waiting[""] -= excused
@@ -56,9 +54,15 @@ def missing(session: Session, spool: Path) -> list[Missing]:
     return found
 
 
-def forget(session: Session) -> None:
+def _short(database: Database) -> Sequence[associations.AssociationRow]:
+    with database.reading() as session:
+        return associations.short(session, now(session) - ARRIVES)
+
+
+def forget(database: Database) -> None:
     """Drop the associations of which nothing was heard for a month."""
-    associations.forget(session, now(session) - KEPT)
+    with database.begin() as session:
+        associations.forget(session, now(session) - KEPT)
 
 
 def settle(database: Database, association_id: str, *, actor: str, reason: str) -> bool:

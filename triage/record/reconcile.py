@@ -44,9 +44,11 @@ def reconcile(database: Database, spool: Path, *, actor: str) -> ReconciliationR
     for folders in _parts(database):
         _compare(database, spool, folders, tally)
     _look_at_waiting(spool, tally)
+    forget(database)
+    for one in missing(database, spool):
+        tally.add("not-arrived", str(one), one.missing)
     with database.begin() as session:
         _look_at_rows(session, spool, tally)
-        _look_at_associations(session, spool, tally)
         before = latest(session)
         row = _sum(session, tally.found)
         session.add(row)
@@ -186,13 +188,6 @@ def _since(folder: Path) -> Iterator[tuple[str, float]]:
             with suppress(FileNotFoundError):  # a person removes them
                 if DIGEST.fullmatch(name := entry.name.removesuffix(".dcm")):
                     yield name, entry.stat().st_ctime
-
-
-def _look_at_associations(session: Session, spool: Path, tally: Tally) -> None:
-    """Hold the listener's own count of each against what arrived."""
-    forget(session)
-    for one in missing(session, spool):
-        tally.add("not-arrived", str(one), one.missing)
 
 
 def _sum(session: Session, found: list[Difference]) -> ReconciliationRow:

@@ -2,6 +2,7 @@
 
 import os
 import signal
+from collections import Counter
 from collections.abc import Iterator
 from datetime import timedelta
 from errno import EACCES
@@ -128,6 +129,28 @@ def test_what_waits_is_told_as_waiting(
     assert set(compared(database, spool)) == {"not-indexed"}
     ingest_all(database, spool, RULES)
     assert compared(database, spool) == {}
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_what_is_taken_during_the_comparison_is_not_missed(
+    database: Database, ours: Running, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    send(ours, *images(2))
+    spool = stop(ours)
+    take_journal(database, spool)
+    aged(database)
+    count = missing._waiting
+
+    def meanwhile(root: Path) -> Counter[str]:
+        if when == "before":
+            ingest_all(database, spool, RULES)
+        found = count(root)
+        ingest_all(database, spool, RULES)
+        return found
+
+    monkeypatch.setattr(missing, "_waiting", meanwhile)
+    assert compared(database, spool) == {}
+    assert rows(database) == [(2, 2)]
 
 
 def test_what_waits_of_one_association_hides_nothing_of_another(
