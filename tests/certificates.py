@@ -4,6 +4,7 @@ import ssl
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -48,6 +49,15 @@ class Keys:
         """Give DCMTK's options to call with one of these certificates."""
         key, certificate = self.file(f"{name}.key"), self.file(f"{name}.pem")
         return ["+tls", str(key), str(certificate), "+cf", str(self.file("ca.pem"))]
+
+    def orthanc(self, **more: object) -> dict[str, Any]:
+        """Give Orthanc's settings to take and make TLS connections with the client's."""
+        names = {"Certificate": "client.pem", "PrivateKey": "client.key",
+                 "TrustedCertificates": "ca.pem"}  # fmt: skip
+        files = {f"DicomTls{key}": str(self.file(name)) for key, name in names.items()}
+        return {
+            "DicomTlsEnabled": True, **files, "DicomTlsRemoteCertificateRequired": True, **more,
+        }  # fmt: skip
 
 
 def made(state: Path, kind: Kind = "ec") -> Keys:

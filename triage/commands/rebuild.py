@@ -84,7 +84,7 @@ def _rebuild(
             done.passed_over.append(replace(passed(path, why), code="step"))
         else:
             done.steps += count
-    done.found = recall_quarantined(database, spool.root)
+    recall_quarantined(database, spool.root, done)
 
 
 def _unknown(database: Database, spool: Spool, done: Rebuilt) -> list[str]:

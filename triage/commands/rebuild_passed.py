@@ -1,7 +1,6 @@
 """What ``triage rebuild-index`` passes over: a file by itself, with a coded reason."""
 
 import os
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from errno import errorcode
@@ -15,8 +14,8 @@ from db.engine import Database
 from triage.arrival import Unindexable
 from triage.errors import TriageError
 from triage.passed_over import EVERYBODYS, answers, is_of_the_data, refusal
+from triage.record.quarantined import DIGEST
 
-DIGEST: Final = re.compile(r"[0-9a-f]{64}")
 DIGITS: Final = 12
 """Of a digest, to name its file by."""
 REASONS: Final = {

@@ -6,7 +6,6 @@ spool.
 
 import json
 import os
-import re
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -25,6 +24,7 @@ from db.quarantine import NOT_INDEXED
 from db.states import FINAL, StudyState
 from db.tables import InstanceRow, QuarantineRow, StudyRow
 from triage.record.missing import forget, missing
+from triage.record.quarantined import quarantined
 from triage.record.tally import Difference, Tally
 from triage.spool import FOLDERS, stored_path
 
@@ -34,7 +34,6 @@ WAITING_S: Final = 3600.0
 """A file that the ingestor has not taken for this long."""
 AT_ONCE: Final = 200_000
 """Rows compared at once."""
-DIGEST: Final = re.compile(r"[0-9a-f]{64}")
 AT_REST: Final = (StudyState.DELIVERED, StudyState.REJECTED)
 
 
@@ -166,28 +165,26 @@ def _look_at_rows(session: Session, spool: Path, tally: Tally) -> None:
     )
     for number in bare:
         tally.add("no-custody", f"study {number}")
-    _look_at_quarantine(session, spool / "quarantine", tally)
+    _look_at_quarantine(session, spool, tally)
 
 
-def _look_at_quarantine(session: Session, folder: Path, tally: Tally) -> None:
+def _look_at_quarantine(session: Session, spool: Path, tally: Tally) -> None:
     """Compare the quarantine's files with its rows; a file comes before its row."""
-    files = dict(_since(folder))
+    files = dict(_since(spool))
     rows = set(session.scalars(select(QuarantineRow.sha256)))
     for sha256 in sorted(rows - files.keys()):
-        if not (folder / f"{sha256}.dcm").exists():
+        if not (spool / "quarantine" / f"{sha256}.dcm").exists():
             tally.add("no-quarantine", sha256[:12])
     for sha256 in sorted(files.keys() - rows):
         if files[sha256] < time.time() - WAITING_S:
             tally.add("no-quarantine-row", sha256[:12])
 
 
-def _since(folder: Path) -> Iterator[tuple[str, float]]:
-    """Give each file's digest, and since when it has been there."""
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            with suppress(FileNotFoundError):  # a person removes them
-                if DIGEST.fullmatch(name := entry.name.removesuffix(".dcm")):
-                    yield name, entry.stat().st_ctime
+def _since(spool: Path) -> Iterator[tuple[str, float]]:
+    """Give each quarantined file's digest, and since when it has been there."""
+    for sha256, path in quarantined(spool):
+        with suppress(FileNotFoundError):  # a person removes them
+            yield sha256, path.stat().st_ctime
 
 
 def _sum(session: Session, found: list[Difference]) -> ReconciliationRow:

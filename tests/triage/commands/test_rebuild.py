@@ -170,14 +170,18 @@ def test_what_lies_in_quarantine_alone_is_shown_again(
     spool.quarantine(prior, sha256)
     spool.release(prior)
     (spool.root / "quarantine" / "what.dcm").write_bytes(b"a person's")
+    odd = spool.root / "quarantine" / f"{'0' * 64}.dcm"
     differences = reconcile.differences(reconcile.reconcile(database, spool.root, actor="test"))
     assert differences == []  # its row may be on its way
     monkeypatch.setattr(reconcile, "WAITING_S", -60.0)
     monkeypatch.setattr(reconcile, "_look_at_waiting", lambda *_: None)
     [told] = reconcile.differences(reconcile.reconcile(database, spool.root, actor="test"))
     assert (told.code, told.count, told.example) == ("no-quarantine-row", 1, sha256[:12])
+    odd.symlink_to("nowhere")
     done = rebuilt(database, spool)
-    assert (done.found, done.quarantined, done.indexed, done.passed_over) == (1, 0, 0, [])
+    assert (done.found, done.quarantined, done.indexed) == (1, 0, 0)
+    assert [(one.file, one.code) for one in done.passed_over] == [("0" * 12, "unreadable")]
+    odd.unlink()
     [row] = quarantined(database)
     assert (row.sha256, row.reason_code) == (sha256, "found-in-quarantine")
     assert row.reason_code in REASONS

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -37,16 +36,9 @@ def secured(world: World, keys: Keys) -> Iterator[Listener]:
 def pacs(tmp_path: Path, keys: Keys, secured: Listener) -> Iterator[Orthanc]:
     """Orthanc that takes and makes TLS connections alone."""
     us = {"AET": PRIOR_TITLE, "Host": "localhost", "Port": secured.tls_port, "UseDicomTls": True}
-    settings: dict[str, Any] = {
-        "DicomTlsEnabled": True,
-        "DicomTlsCertificate": str(keys.file("client.pem")),
-        "DicomTlsPrivateKey": str(keys.file("client.key")),
-        "DicomTlsTrustedCertificates": str(keys.file("ca.pem")),
-        "DicomTlsRemoteCertificateRequired": True,
-        "DicomAlwaysAllowGet": True,
-        "DicomAlwaysAllowMove": True,
-        "DicomModalities": {"us": us},
-    }
+    settings = keys.orthanc(
+        DicomAlwaysAllowGet=True, DicomAlwaysAllowMove=True, DicomModalities={"us": us}
+    )
     with servers.orthanc(tmp_path / "orthanc", **settings) as one:
         yield one
 

@@ -2,7 +2,6 @@
 
 import urllib.error
 from pathlib import Path
-from typing import Any
 
 import pytest
 from pydicom.data import get_testdata_file
@@ -23,18 +22,9 @@ def test_orthanc_stores_here_and_we_store_there(start: Start, tmp_path: Path) ->
     peers = [{"ae_title": "ORTHANC", "certificates": [keys.digest("client.pem")]}]
     listener = start(tls=keys.port(plain=False), peers=peers)
     nobody = {"AET": "TRIAGE", "Host": "localhost", "Port": free_port(), "UseDicomTls": True}
-    settings: dict[str, Any] = {
-        "DicomTlsEnabled": True,
-        "DicomTlsCertificate": str(keys.file("client.pem")),
-        "DicomTlsPrivateKey": str(keys.file("client.key")),
-        "DicomTlsTrustedCertificates": str(keys.file("ca.pem")),
-        "DicomTlsRemoteCertificateRequired": True,
-        "DicomModalities": {
-            "triage": {**nobody, "Port": listener.tls_port},
-            "plain": {**nobody, "Port": listener.tls_port, "UseDicomTls": False},
-        },
-    }
-    with orthanc(tmp_path / "orthanc", **settings) as pacs:
+    us = {**nobody, "Port": listener.tls_port}
+    both = {"triage": us, "plain": {**us, "UseDicomTls": False}}
+    with orthanc(tmp_path / "orthanc", **keys.orthanc(DicomModalities=both)) as pacs:
         to = Remote("ORTHANC", "localhost", pacs.dicom_port, tls=keys.caller())
         assert dimse.send(dimse.inspect(CT), to) == 0
         assert dimse.holds(dimse.inspect(CT), to)
