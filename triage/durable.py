@@ -7,14 +7,14 @@ import time
 from contextlib import suppress
 from mmap import mmap
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 Bytes = bytes | bytearray | memoryview | mmap
-ORDERED: Final = frozenset(("ext4", "xfs"))
+JOURNALS: Final = frozenset(("ext4", "xfs"))
 """File systems whose journal never holds a name without what was handed to the disk before the
-name was given."""
-HAND_OVER, AND_WAIT = 2, 7
-"""Flags of sync_file_range(2): start writing, and do so and wait for it."""
+name was given. An ext4 may have been made without one."""
+AND_WAIT: Final = 7
+"""Flags of sync_file_range(2): start writing, and wait for it."""
 _sync_file_range: Final = getattr(ctypes.CDLL(None, use_errno=True), "sync_file_range", None)
 
 
@@ -39,6 +39,19 @@ def write_synced(path: Path, parts: tuple[Bytes, ...]) -> None:
     try:
         for part in parts:
             write_all(descriptor, part)
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sync_file(path: Path | str) -> None:
+    """Make what is in a file safe on the disk.
+
+    Raises:
+        OSError: the disk refuses.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
@@ -76,34 +89,62 @@ def is_alive(name: str) -> bool:
     return pid.isdigit() and start_ticks(int(pid)) == rest.partition("-")[0]
 
 
-def flush_range(descriptor: int, start: int, count: int, flags: int = HAND_OVER) -> None:
-    """Hand a part of a file to the disk, where the system can; 0 bytes are all from ``start`` on.
+def hand_over(descriptor: int) -> None:
+    """Give all of a file to the disk, where the system can, and wait until it has it.
 
     Raises:
         OSError: the disk refuses.
     """
     if _sync_file_range is None:
         return
-    if _sync_file_range(descriptor, ctypes.c_int64(start), ctypes.c_int64(count), flags):
+    if _sync_file_range(descriptor, ctypes.c_int64(0), ctypes.c_int64(0), AND_WAIT):
         raise OSError(ctypes.get_errno(), "the disk does not take it")
 
 
-def keeps_order(folder: Path) -> bool:
-    """Tell whether one commit of a folder's journal is enough for a file's bytes and its name."""
-    return _sync_file_range is not None and _file_system(folder) in ORDERED
+class Disk(NamedTuple):
+    """What the file system under a folder does for what is to outlive a power cut."""
+
+    keeps_order: bool = False
+    """One commit of its journal is enough for a file's bytes and its name."""
+    overwrites: bool = False
+    """What is written over a file stays where its blocks are, and is read from there."""
+    flushes: bool = False
+    """Without a journal: a sync of a file writes its inode each time, of anything else just empties
+    the disk's write cache."""
 
 
-def _file_system(root: Path) -> str:
-    """Give the type of the file system that holds a folder; "" where that cannot be told.
+def disk_of(folder: Path) -> Disk:
+    """Give what is known of the file system that holds a folder; nothing is expected of others."""
+    kind, options = _file_system(folder)
+    if kind not in JOURNALS or "data=writeback" in options:
+        return Disk()
+    if kind == "ext4" and not _has_journal(folder):
+        return Disk(overwrites=True, flushes=True)
+    return Disk(keeps_order=_sync_file_range is not None, overwrites=True)
 
-    ext4 with data=writeback is no ext4 here.
-    """
-    device = root.stat().st_dev
-    wanted = f"{os.major(device)}:{os.minor(device)}"
+
+def _has_journal(folder: Path) -> bool:
+    """Tell whether an ext4 file system says that it has a journal."""
+    device = _device(folder)
+    with suppress(OSError):
+        name = Path(f"/sys/dev/block/{device}").resolve(strict=True).name
+        task = Path(f"/sys/fs/ext4/{name}/journal_task").read_text(encoding="ascii")
+        return task.strip().isdigit()
+    return False
+
+
+def _device(folder: Path) -> str:
+    device = folder.stat().st_dev
+    return f"{os.major(device)}:{os.minor(device)}"
+
+
+def _file_system(folder: Path) -> tuple[str, str]:
+    """Give type and options of the file system that holds a folder; "" where that is not told."""
+    wanted = _device(folder)
     with suppress(OSError, ValueError):
         for line in Path("/proc/self/mountinfo").read_text(encoding="utf-8").splitlines():
             mount, _, more = line.partition(" - ")
             if mount.split()[2] == wanted:
                 kind, _, options = more.split(" ", 2)
-                return "" if "data=writeback" in options else kind
-    return ""
+                return kind, options
+    return "", ""

@@ -77,7 +77,7 @@ def ingest_file(database: Database, spool: Spool, rules: Completeness, path: Pat
         OSError: the disk does not give it, or takes nothing.
         SQLAlchemyError: nothing is written, for a reason that is not the file's.
     """
-    path = spool.cut(path)
+    spool.cut(path)
     sha256, _ = spool.store(path)
     is_mended = spool.mend(path, sha256)
     try:

@@ -1,65 +1,56 @@
 """Files made ready: written, named and synced before anything comes for them.
 
 What is written over such a file is safe after one write and one sync: its size, its blocks and its
-name are on the disk already, so no journal is committed. A blank one says its own name again and
-again, in each sector. So after a power cut each sector tells whether it was written, and a seal
-behind the content where it ends: no checksum is needed. (A disk writes a sector whole or not.)
+name are on the disk already. ``triage.sealed`` says what is in it.
 
-``ready/<uuid>.dcm`` is blank and anybody's, ``ready/<pid>-<ticks>-<uuid>.dcm`` is somebody's. A
-filled one moves to ``in`` as ``<uuid>-<bytes>.dcm`` before its sender is answered. That name needs
-no sync: a power cut may take the file back to ``ready``, where ``recover`` finds it. Who takes it
-from ``in`` cuts it to its length, which would cost the sender more than all the rest.
+``ready/<uuid>.dcm`` is whoever's has the lock on it. A filled one gets a second name, in ``in``,
+before its sender is answered. That name needs no sync, for the first one stays until the second is
+safe: ``tidy`` takes it away in a quiet moment. After a power cut the second may be missing, and
+``recover`` gives it again. Who takes the file from ``in`` cuts it to its length, which would cost
+the sender more than all the rest.
 """
 
 import fcntl
 import mmap
 import os
 import random
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from errno import EINVAL, EOPNOTSUPP
 from pathlib import Path
-from struct import Struct
 from typing import Final, NamedTuple
 
-from triage.durable import is_alive, sync_folder, time_ordered_uuid
+from triage.durable import Disk, sync_folder, time_ordered_uuid
+from triage.sealed import (
+    AROUND_THE_CACHE,
+    FILE_BYTES,
+    SYNCED,
+    Content,
+    blank,
+    call_blank,
+    is_blank,
+    seal,
+    whole_bytes,
+    write_around,
+)
 
-BLOCK_BYTES: Final = 4096
-"""No disk wants to be written around the page cache in larger pieces."""
-HOLDS_BYTES: Final = 640 * 1024
-"""A CT or MR image of 512 x 512 pixels of 16 bits and its header; what is larger does not fit."""
-FILE_BYTES: Final = HOLDS_BYTES + BLOCK_BYTES
-SECTOR_BYTES: Final = 512
-NAME_BYTES: Final = 32
-"""Of a file's UUID in hexadecimal, which nobody outside knows and no content repeats."""
-SEAL: Final = Struct("<16s32sQ")
-"""This is a seal, of this file, and so many bytes are before it; its block ends in zeros."""
-MAGIC: Final = b"triage, whole\0\0\1"
 QUIET_S: Final = 2.0
 """So long nothing must have come before files are made."""
 BATCH: Final = 16
 AT_ONCE_S: Final = 0.1
 """Of each call: the disk is left to others in between."""
 SETTLED_NS: Final = 1_000_000_000
-AROUND_THE_CACHE: Final = getattr(os, "O_DIRECT", 0)
-SYNCED: Final = getattr(os, "RWF_DSYNC", 0)
 CANNOT: Final = frozenset((EINVAL, EOPNOTSUPP))
 """What a file system answers that does not write around the cache, or not at once to the disk."""
 
 
 class Blank(NamedTuple):
-    """A file that is this process's to fill."""
+    """A file that is this process's to fill: it holds the lock on it."""
 
     descriptor: int
     path: str
-
-
-class Content(NamedTuple):
-    """What goes into a file, at the start of a buffer of ``FILE_BYTES`` that begins on a page."""
-
-    buffer: mmap.mmap
-    length: int
 
 
 class Recovered(NamedTuple):
@@ -73,15 +64,18 @@ class Recovered(NamedTuple):
 class Ready:
     """The files of one spool that are made ready."""
 
-    def __init__(self, folder: Path, owner: str, *, is_on: bool) -> None:
-        """Use the folder if it is there; off, or without it, there is never a file to take."""
+    def __init__(self, folder: Path, disk: Disk) -> None:
+        """Use the folder if it is there; without it, or on a disk that cannot, there is no file."""
         self._folder = str(folder)
-        self._mine = f"{folder}/{owner}-"
-        self._may = is_on and bool(AROUND_THE_CACHE and SYNCED)
+        self._may = disk.overwrites and bool(AROUND_THE_CACHE and SYNCED)
+        self._is_flushed = disk.flushes
+        self._flush = -1
+        self._opening = threading.Lock()
         is_ours = folder.is_dir() and os.access(folder, os.R_OK | os.W_OK | os.X_OK)
         self._is_on = self._may and is_ours
         self._names: list[str] = []
         self._claimed: list[Blank] = []
+        self._filled: list[tuple[str, str]] = []
         self._empty_since = -1
         self._due = 0
         self._last = 0.0
@@ -105,23 +99,26 @@ class Ready:
         Raises:
             OSError: the disk does not answer, or no more files can be opened.
         """
-        while self._is_on:
-            with suppress(IndexError):  # another thread may be faster, here and below
-                return self._claimed.pop()
-            if not self._names and not self._look():
-                break
-            with suppress(FileNotFoundError, IndexError):
-                return self._claim(self._names.pop())
-        return None
+        if not self._is_on:
+            return None
+        found = self._next()
+        if found is None:
+            modified = self._look()
+            found = self._next()
+            if found is None and modified < time.time_ns() - SETTLED_NS:
+                self._empty_since = modified
+        return found
 
-    def _claim(self, name: str) -> Blank:
-        mine = f"{self._mine}{name}"
-        os.rename(f"{self._folder}/{name}", mine)  # noqa: PTH104 - it is a text, here and below
-        try:
-            return Blank(os.open(mine, os.O_RDWR | os.O_CLOEXEC | AROUND_THE_CACHE), mine)
-        except OSError:
-            os.unlink(mine)  # noqa: PTH108
-            raise
+    def _next(self) -> Blank | None:
+        """Give the next of those that were seen which is nobody else's."""
+        with suppress(IndexError):  # another thread may be faster, here and below
+            return self._claimed.pop()
+        while self._names:
+            with suppress(FileNotFoundError, IndexError):
+                claimed = _claim(f"{self._folder}/{self._names.pop()}")
+                if claimed is not None:
+                    return claimed
+        return None
 
     def give_back(self, blank: Blank) -> None:
         """Keep for the next message a file that was not written to."""
@@ -131,9 +128,9 @@ class Ready:
         """Have a file for the next message; for when its sender was answered."""
         if not self._claimed:
             with suppress(OSError):
-                blank = self.take()
-                if blank is not None:
-                    self._claimed.append(blank)
+                claimed = self.take()
+                if claimed is not None:
+                    self._claimed.append(claimed)
 
     def fill(self, blank: Blank, content: Content) -> None:
         """Write a content and its seal; when this returns, a power cut does not lose it.
@@ -141,12 +138,47 @@ class Ready:
         Raises:
             OSError: the disk refuses; the file is good for nothing any more.
         """
-        end = _end(content.length)
-        pad = bytes(end - content.length)  # of what the buffer held before, nothing stays
-        seal = SEAL.pack(MAGIC, _name(blank.path), content.length).ljust(BLOCK_BYTES, b"\0")
-        content.buffer[content.length : end + BLOCK_BYTES] = pad + seal
-        with memoryview(content.buffer)[: end + BLOCK_BYTES] as whole:
-            _write_around(blank.descriptor, whole)
+        with seal(blank.path, content) as whole:
+            if not self._is_flushed:
+                write_around(blank.descriptor, whole, SYNCED)
+                return
+            write_around(blank.descriptor, whole, 0)
+        self._empty_cache()
+
+    def _empty_cache(self) -> None:
+        """Have the disk empty its write cache, and write nothing else.
+
+        A sync of the file would also write when it was changed, which nobody needs: its blocks and
+        its size are as they were.
+        """
+        with self._opening:
+            if self._flush < 0:
+                self._flush = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        os.fdatasync(self._flush)
+
+    def linked(self, blank: Blank, final: str) -> None:
+        """Tell that a filled file has a second name."""
+        self._filled.append((blank.path, final.rpartition("/")[0]))
+
+    def tidy(self) -> None:
+        """Take the first name from what has a second one, once that is safe.
+
+        Raises:
+            OSError: the disk does not make it so; both names stay.
+        """
+        filled: list[tuple[str, str]] = []
+        with suppress(IndexError):
+            while True:  # other threads add some meanwhile
+                filled.append(self._filled.pop())
+        try:
+            for folder in {folder for _, folder in filled}:
+                sync_folder(folder)
+        except OSError:
+            self._filled += filled
+            raise
+        for path, _ in filled:
+            with suppress(FileNotFoundError):  # the listener may have recovered it
+                os.unlink(path)  # noqa: PTH108 - it is a text, here and below
 
     def used(self) -> None:
         """Tell that something came which had, or would have had, its place in such a file."""
@@ -162,16 +194,20 @@ class Ready:
             OSError: the disk does not make them.
         """
         if not has_room():
+            self.tidy()
             self.drop(0)
             return 0
-        if not self._is_on or not self._due or time.monotonic() - self._last < QUIET_S:
+        if not self._due or time.monotonic() - self._last < QUIET_S:
             return 0
+        self.tidy()
         due, self._due = self._due, 0  # what cannot be made waits until something comes again
+        if not self._is_on:
+            return 0
         with _alone(self._folder) as is_alone:
             if not is_alone:
                 self._due += due
                 return 0
-            wanted = max(0, min(due, most - self._count()))
+            wanted = max(0, min(due, most - len(self._blanks())))
             left = self._renew(wanted, has_room)
         self._due += left
         return wanted - left
@@ -187,9 +223,6 @@ class Ready:
             raise
         return due
 
-    def _count(self) -> int:
-        return len(os.listdir(self._folder))  # noqa: PTH208
-
     def drop(self, most: int) -> None:
         """Remove blank files, but for so many; where there may be none, all of them.
 
@@ -199,38 +232,38 @@ class Ready:
             OSError: the disk does not answer.
         """
         keep = most if self._is_on else 0
-        paths = [f"{self._folder}/{name}" for name in self._blanks()[keep:]]
         while not keep and self._claimed:
             with suppress(IndexError):
-                blank = self._claimed.pop()
-                os.close(blank.descriptor)
-                paths.append(blank.path)
-        for path in paths:
+                _remove(self._claimed.pop())
+        for name in self._blanks()[keep:]:
             with suppress(FileNotFoundError):
-                os.unlink(path)  # noqa: PTH108
+                claimed = _claim(f"{self._folder}/{name}")
+                if claimed is not None:
+                    _remove(claimed)
 
-    def recover(self, keep: Callable[[str, int], None], *, after_all: bool) -> Recovered:
-        """Give what is whole in files of the dead to ``keep``, with its length.
+    def recover(self, keep: Callable[[str, int], bool], *, after_all: bool) -> Recovered:
+        """Give what is whole in nobody's files to ``keep``, with its length; then it is gone here.
 
-        ``after_all`` is for the start: then whatever is whole is kept, whosever it seems to be, for
-        process ids come again after a power cut. A claimed file is never handed to anybody else: if
-        its owner lives after all, it cannot name it any more and refuses its message.
+        ``keep`` tells whether it was nowhere else. ``after_all`` is for the start: then each file
+        is read, for a power cut may take a time back to when it was blank; what is blank is
+        anybody's again. What somebody holds is left alone.
 
         Raises:
             OSError: the folder cannot be read.
         """
         kept, unreadable = 0, []
         for name in self._all():
-            owner = name.rpartition("-")[0]
-            if not after_all and (not owner or is_alive(owner)):
-                continue
             path = f"{self._folder}/{name}"
             try:
-                length = whole_bytes(path)
-                if length:
-                    keep(path, length)
-                    kept += 1
-                elif owner or length is None:
+                with _locked(path) as descriptor:
+                    if descriptor < 0 or (not after_all and is_blank(os.fstat(descriptor))):
+                        continue
+                    length = whole_bytes(path)
+                    if length == 0 and "-" not in name:
+                        call_blank(descriptor)
+                        continue
+                    if length and keep(path, length):
+                        kept += 1
                     os.unlink(path)  # noqa: PTH108
             except FileNotFoundError:
                 continue
@@ -238,20 +271,25 @@ class Ready:
                 unreadable.append((name, why.errno))
         return Recovered(kept, unreadable)
 
-    def _look(self) -> bool:
-        """List the blank files; tells whether there were any."""
+    def _look(self) -> int:
+        """See which files are blank, unless none was anybody's and there are none since.
+
+        Gives when the folder was changed.
+        """
         modified = os.stat(self._folder).st_mtime_ns  # noqa: PTH116
-        if modified == self._empty_since:
-            return False
-        names = self._blanks()
-        random.shuffle(names)  # so that two processes seldom want the same
-        if not names and time.time_ns() - modified > SETTLED_NS:
-            self._empty_since = modified
-        self._names = names
-        return bool(names)
+        if modified != self._empty_since:
+            names = self._blanks()
+            random.shuffle(names)  # so that two processes seldom want the same
+            self._names = names
+        return modified
 
     def _blanks(self) -> list[str]:
-        return [name for name in self._all() if "-" not in name]
+        blanks = []
+        for name in self._all():
+            with suppress(FileNotFoundError):
+                if is_blank(os.stat(f"{self._folder}/{name}")):  # noqa: PTH116
+                    blanks.append(name)
+        return blanks
 
     def _all(self) -> list[str]:
         try:
@@ -260,76 +298,79 @@ class Ready:
             return []
 
     def _make(self, count: int) -> int:
-        """Make files under our own name, and let others have them when names and bytes are safe."""
-        paths = [f"{self._mine}{time_ordered_uuid()}.dcm" for _ in range(count)]
+        """Make files, and let others have them when names and bytes are safe."""
+        made: list[Blank] = []
         try:
-            with mmap.mmap(-1, FILE_BYTES) as blank:
-                for path in paths:
-                    blank[:] = _name(path) * (FILE_BYTES // NAME_BYTES)
-                    _write_new(path, blank)
+            with mmap.mmap(-1, FILE_BYTES) as buffer:
+                for _ in range(count):
+                    made.append(_new(f"{self._folder}/{time_ordered_uuid()}.dcm"))
+                    buffer[:] = blank(made[-1].path)
+                    write_around(made[-1].descriptor, buffer)
             sync_folder(self._folder)
-            for path in paths:
-                os.rename(path, f"{self._folder}/{path.rpartition('-')[2]}")  # noqa: PTH104
+            for one in made:
+                call_blank(one.descriptor)
         except BaseException:
-            for path in paths:
+            for one in made:
                 with suppress(OSError):
-                    os.unlink(path)  # noqa: PTH108
+                    os.unlink(one.path)  # noqa: PTH108
             raise
+        finally:
+            for one in made:
+                os.close(one.descriptor)
         return count
 
 
-def whole_bytes(path: str) -> int | None:
-    """Give how many bytes of a file are an instance, by its seal; 0 if blank, None if in pieces.
-
-    Raises:
-        OSError: it cannot be read.
-    """
-    content, name = Path(path).read_bytes(), _name(path)
-    if not content or len(content) % BLOCK_BYTES:
-        return None
-    is_blank = [content.startswith(name, at) for at in range(0, len(content), SECTOR_BYTES)]
-    if all(is_blank):
-        return 0
-    end = len(content)
-    while all(is_blank[(end - BLOCK_BYTES) // SECTOR_BYTES : end // SECTOR_BYTES]):
-        end -= BLOCK_BYTES
-    magic, whose, length = SEAL.unpack_from(content, end - BLOCK_BYTES)
-    is_whole = not any(is_blank[: end // SECTOR_BYTES])
-    if (magic, whose) != (MAGIC, name) or _end(length) != end - BLOCK_BYTES or not is_whole:
-        return None
-    return int(length)
+def _claim(path: str) -> Blank | None:
+    """Give a blank file that was nobody's; None where it is somebody's, or is not blank."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | AROUND_THE_CACHE)
+    try:
+        if _lock(descriptor) and is_blank(os.fstat(descriptor)):
+            return Blank(descriptor, path)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    os.close(descriptor)
+    return None
 
 
-def _name(path: str) -> bytes:
-    return path[-NAME_BYTES - 4 : -4].encode()
-
-
-def _write_new(path: str, content: mmap.mmap) -> None:
-    """Make a file, safe on the disk; its name is not yet."""
+def _new(path: str) -> Blank:
+    """Make a file that is ours; until it is called blank, it is nobody else's."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | AROUND_THE_CACHE
     descriptor = os.open(path, flags, 0o600)
+    if not _lock(descriptor):
+        os.close(descriptor)
+        raise FileNotFoundError(path)  # whoever recovers files was faster, and removes it
+    return Blank(descriptor, path)
+
+
+def _remove(claimed: Blank) -> None:
     try:
-        _write_around(descriptor, content)
+        os.unlink(claimed.path)  # noqa: PTH108
+    finally:
+        os.close(claimed.descriptor)
+
+
+def _lock(descriptor: int) -> bool:
+    """Lock a file; tells whether nobody else holds the lock. It ends with the descriptor."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+@contextmanager
+def _locked(path: str) -> Iterator[int]:
+    """Give a locked file; -1 where somebody holds it.
+
+    Raises:
+        OSError: it cannot be opened.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK)
+    try:
+        yield descriptor if _lock(descriptor) else -1
     finally:
         os.close(descriptor)
-
-
-def _write_around(descriptor: int, content: memoryview | mmap.mmap) -> None:
-    """Write from a file's beginning; when this returns, what was written is safe on the disk.
-
-    One call for both: a thread that gives up the interpreter's lock twice waits twice for it.
-    """
-    try:
-        count = os.pwritev(descriptor, [content], 0, SYNCED)
-    except NotImplementedError:  # an older C library
-        raise OSError(EOPNOTSUPP, "it cannot be written and synced in one") from None
-    if count != len(content):
-        msg = "the disk took a part"
-        raise OSError(msg)
-
-
-def _end(length: int) -> int:
-    return -(-length // BLOCK_BYTES) * BLOCK_BYTES
 
 
 @contextmanager
@@ -337,12 +378,6 @@ def _alone(folder: str) -> Iterator[bool]:
     """Tell whether no other process makes files in a folder now, and keep them from it if so."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            is_alone = False
-        else:
-            is_alone = True
-        yield is_alone
+        yield _lock(descriptor)
     finally:
         os.close(descriptor)

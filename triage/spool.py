@@ -6,32 +6,34 @@ holds what is no part of a study, ``tmp`` what is still being written, ``ready``
 events. Names are ours: nothing a peer sends becomes part of a path.
 """
 
-import hashlib
 import heapq
 import os
 import re
-import struct
 import sys
 import time
+from collections.abc import Callable
 from contextlib import suppress
+from functools import cache, partial
 from pathlib import Path
 from typing import Final
 
 from triage import log
+from triage.content import digest
 from triage.durable import (
-    AND_WAIT,
     Bytes,
-    flush_range,
+    disk_of,
+    hand_over,
     is_alive,
-    keeps_order,
     start_ticks,
+    sync_file,
     sync_folder,
     time_ordered_uuid,
     write_all,
     write_synced,
 )
 from triage.journal import Journal, JournalEvent
-from triage.ready import Blank, Content, Ready
+from triage.ready import Blank, Ready
+from triage.sealed import Content
 from triage.sharing import NOBODY, Readers
 
 __all__ = [
@@ -44,7 +46,6 @@ STALE_S: Final = 3600.0
 """A draft this old is nobody's, whoever its name says it belongs to."""
 SETTLED_NS: Final = 1_000_000_000
 """A folder whose modification time is older than this cannot change without changing it."""
-MAX_META_BYTES: Final = 65_536
 MADE_READY: Final = re.compile(r"([0-9a-f]{32})-([1-9][0-9]{0,5})\.dcm")
 """The name of a file that waits and is longer than its instance: its own, and the bytes of that."""
 
@@ -52,19 +53,6 @@ MADE_READY: Final = re.compile(r"([0-9a-f]{32})-([1-9][0-9]{0,5})\.dcm")
 def stored_path(root: Path, sha256: str) -> Path:
     """Give where ``Spool.store`` keeps a content, whether it is there or not."""
     return root / "store" / sha256[:2] / f"{sha256}.dcm"
-
-
-def digest(path: Path) -> str:
-    """Give the SHA-256 of a Part 10 file's content: its transfer syntax and its data set.
-
-    The file meta is left out. It says who brought the instance and from where, so with it the
-    same instance sent twice would look like two contents under one SOP Instance UID.
-    """
-    with path.open("rb") as file:
-        syntax, start = _content(file.read(MAX_META_BYTES))
-        seeded = hashlib.sha256(syntax + b"\n")
-        file.seek(start)
-        return hashlib.file_digest(file, lambda: seeded).hexdigest()
 
 
 def room(folder: Path) -> tuple[int, int]:
@@ -114,9 +102,10 @@ class Spool:
         self.readers = readers
         _make_folders(root)
         _open_folders(root, readers)
-        self.is_ordered = keeps_order(root)
+        disk = disk_of(root)
+        self.is_ordered = disk.keeps_order
         """Whether one commit of the journal is enough for bytes and name."""
-        self.ready = Ready(root / "ready", self._owner, is_on=self.is_ordered)
+        self.ready = Ready(root / "ready", disk)
 
     def write(self, *parts: Bytes) -> Path:
         """Write one file to ``in``; when this returns, a power cut does not lose it.
@@ -155,7 +144,7 @@ class Spool:
             OSError: it is not there; the draft may be.
         """
         if self.is_ordered:
-            flush_range(descriptor, 0, 0, AND_WAIT)
+            hand_over(descriptor)
         else:
             os.fsync(descriptor)
         name = draft[-36:]
@@ -178,30 +167,37 @@ class Spool:
         Raises:
             OSError: it is not there, and nothing is left behind.
         """
-        name = time_ordered_uuid()
-        final = f"{self._in[name[-2:]]}/{name}-{content.length}.dcm"
         try:
             self.ready.fill(blank, content)
-            os.rename(blank.path, final)  # noqa: PTH104
+            final = self._link(blank.path, content.length)
         except BaseException:
             with suppress(OSError):
                 os.unlink(blank.path)  # noqa: PTH108
             raise
         finally:
             os.close(blank.descriptor)
+        self.ready.linked(blank, final)
         return Path(final)
 
-    def cut(self, path: Path) -> Path:
-        """Cut a waiting file that was made ready to the length in its name; gives its path then.
+    def _link(self, path: str, length: int) -> str:
+        """Let a file that was made ready wait in ``in``, too; nothing is synced."""
+        name = time_ordered_uuid()
+        final = f"{self._in[name[-2:]]}/{name}-{length}.dcm"
+        os.link(path, final)
+        return final
+
+    def cut(self, path: Path) -> None:
+        """Cut a waiting file that was made ready to the length in its name, which it keeps.
 
         Doing it again changes nothing. What is linked or synced after it carries it. A name that is
         not ours is left alone.
         """
         ours = MADE_READY.fullmatch(path.name)
-        if ours is None or path.stat().st_size < int(ours[2]):
-            return path
+        if ours is None or path.stat().st_size <= int(ours[2]):
+            return
         os.truncate(path, int(ours[2]))
-        return path.rename(path.with_name(f"{ours[1]}.dcm"))
+        if not self.is_ordered:
+            sync_file(path)
 
     def write_report(self, *parts: Bytes) -> Path:
         """Write one report on Storage Commitment to ``reports``, as safely.
@@ -238,9 +234,9 @@ class Spool:
             if name.endswith(".dcm")
         )
         paths = [Path(folder, name) for name, folder in heapq.nsmallest(limit, waiting)]
-        for number, path in enumerate(paths):
+        for path in paths:
             with suppress(OSError):  # what is wrong with one file is told when it is taken
-                paths[number] = self.cut(path)
+                self.cut(path)
         return paths
 
     def store(self, path: Path) -> tuple[str, Path]:
@@ -305,8 +301,9 @@ class Spool:
         For the listener, as ``sweep`` is: ``after_all`` when it starts, else when one of its
         processes ended.
         """
+        waiting = cache(self._waiting)
         try:
-            found = self.ready.recover(self._admit_whole, after_all=after_all)
+            found = self.ready.recover(partial(self._admit_whole, waiting), after_all=after_all)
         except OSError as why:
             log.get().error("ready.unreadable", errno=why.errno)
             return 0
@@ -314,16 +311,32 @@ class Spool:
             log.get().error("ready.unreadable", file=name, errno=number)
         return found.kept
 
-    def _admit_whole(self, path: str, length: int) -> None:
-        name = time_ordered_uuid()
-        folder = self._in[name[-2:]]
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-        os.rename(path, f"{folder}/{name}-{length}.dcm")  # noqa: PTH104
-        sync_folder(folder)
+    def _admit_whole(self, waiting: Callable[[], dict[int, str]], path: str, length: int) -> bool:
+        """See to it that a whole file has a safe name elsewhere; tells whether it had none."""
+        final = waiting().get(os.stat(path).st_ino) or self._kept(Path(path))  # noqa: PTH116
+        is_new = not final
+        if is_new:
+            sync_file(path)
+            final = self._link(path, length)
+        sync_folder(final.rpartition("/")[0])
+        return is_new
+
+    def _waiting(self) -> dict[int, str]:
+        """Give the path of each file in ``in``, by its inode."""
+        found = {}
+        for folder in self._in.values():
+            with os.scandir(folder) as entries:
+                found.update({entry.inode(): entry.path for entry in entries})
+        return found
+
+    def _kept(self, path: Path) -> str:
+        """Give where a file is kept for good; "" where it is not."""
+        sha256 = digest(path)
+        for final in (stored_path(self.root, sha256), self.root / "quarantine" / f"{sha256}.dcm"):
+            with suppress(FileNotFoundError):
+                if final.samefile(path):
+                    return str(final)
+        return ""
 
     def _names(self, folder: str) -> list[str]:
         """List a folder, unless it was seen empty and has not changed since."""
@@ -377,23 +390,3 @@ def _is_alive(draft: Path) -> bool:
         if time.time() - draft.stat().st_mtime > STALE_S:
             return False
     return is_alive(draft.name)
-
-
-def _content(head: bytes) -> tuple[bytes, int]:
-    """Give the transfer syntax UID and the offset of the data set in a Part 10 file (PS3.10 7.1).
-
-    Anything else is all content.
-    """
-    position, syntax = 132, b""
-    if head[128:132] != b"DICM":
-        return b"", 0
-    while head[position : position + 2] == b"\x02\x00" and position + 12 <= len(head):
-        element, vr, length = struct.unpack_from("<xxH2sH", head, position)
-        position += 8
-        if vr in (b"OB", b"UN", b"UT", b"UR", b"UC"):
-            (length,) = struct.unpack_from("<I", head, position)
-            position += 4
-        if element == 0x0010:
-            syntax = head[position : position + length].rstrip(b"\0 ")
-        position += length
-    return (syntax, position) if position < len(head) else (b"", 0)

@@ -29,7 +29,8 @@ from tests.triage.receive.test_hostile import (
     read,
     send,
 )
-from triage.spool import _content, stored_path
+from triage.content import _content
+from triage.spool import stored_path
 
 TABLE = Path(__file__).with_name("dicom_bad.yaml")
 BUNDLED = Path(pydicom.__file__).parent / "data" / "test_files"

@@ -9,22 +9,24 @@ from pathlib import Path
 import pytest
 
 from triage import ready as ready_module
-from triage.durable import start_ticks
-from triage.ready import (
+from triage import sealed as sealed_module
+from triage.durable import Disk
+from triage.ready import Blank, Ready
+from triage.sealed import (
+    AROUND_THE_CACHE,
+    BLANK_S,
     BLOCK_BYTES,
     FILE_BYTES,
     HOLDS_BYTES,
     MAGIC,
+    PREFIX,
     SEAL,
     SECTOR_BYTES,
-    Blank,
     Content,
-    Ready,
     whole_bytes,
 )
 
-OURS = f"{os.getpid()}-{start_ticks(os.getpid())}"
-DEAD = "999999999-1"
+JOURNALLED, BARE = Disk(keeps_order=True, overwrites=True), Disk(overwrites=True, flushes=True)
 LENGTHS = [1, 511, BLOCK_BYTES - 1, BLOCK_BYTES, BLOCK_BYTES + 1, 300_001, HOLDS_BYTES]
 
 
@@ -37,7 +39,7 @@ def folder(tmp_path: Path) -> Path:
     folder = tmp_path / "ready"
     folder.mkdir()
     try:
-        os.close(os.open(folder / "probe", os.O_RDWR | os.O_CREAT | ready_module.AROUND_THE_CACHE))
+        os.close(os.open(folder / "probe", os.O_RDWR | os.O_CREAT | AROUND_THE_CACHE))
     except OSError:
         pytest.skip("this file system cannot be written around the page cache")
     (folder / "probe").unlink()
@@ -49,8 +51,8 @@ def quiet(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ready_module, "QUIET_S", 0.0)
 
 
-def made(folder: Path, count: int, owner: str = OURS) -> Ready:
-    ready = Ready(folder, owner, is_on=True)
+def made(folder: Path, count: int, disk: Disk = JOURNALLED) -> Ready:
+    ready = Ready(folder, disk)
     for _ in range(count):
         ready.used()
     assert ready.renew(100, there_is_room) == count
@@ -75,14 +77,27 @@ def filled(ready: Ready, length: int) -> tuple[str, bytes]:
     blank, what = taken(ready), content(length)
     ready.fill(blank, what)
     os.close(blank.descriptor)
-    return blank.path, what.buffer[:length]
+    return blank.path, bytes(what.buffer[:length])
 
 
+def linked(ready: Ready, length: int) -> Path:
+    """Give the second name of a filled one."""
+    blank, folder = taken(ready), Path(ready._folder).parent / "in"
+    folder.mkdir(exist_ok=True)
+    ready.fill(blank, content(length))
+    final = folder / f"0-{length}.dcm"
+    os.link(blank.path, final)
+    ready.linked(blank, str(final))
+    os.close(blank.descriptor)
+    return final
+
+
+@pytest.mark.parametrize("disk", [JOURNALLED, BARE], ids=["journalled", "bare"])
 @pytest.mark.parametrize("length", LENGTHS)
 def test_a_filled_one_is_whole_and_holds_the_content_and_nothing_older(
-    folder: Path, length: int
+    folder: Path, length: int, disk: Disk
 ) -> None:
-    path, wanted = filled(made(folder, 1), length)
+    path, wanted = filled(made(folder, 1, disk), length)
     assert whole_bytes(path) == length
     found = Path(path).read_bytes()
     assert found[:length] == wanted
@@ -141,7 +156,7 @@ def test_what_was_cut_off_behind_any_block_is_not_whole(folder: Path) -> None:
 
 
 def test_two_processes_never_take_the_same(folder: Path) -> None:
-    one, other = made(folder, 8), Ready(folder, "4-4", is_on=True)
+    one, other = made(folder, 8), Ready(folder, JOURNALLED)
     blanks: list[Blank] = []
     while True:
         both = [one.take(), other.take()]
@@ -166,18 +181,42 @@ class TestRenewal:
     def test_as_many_as_were_used_are_made_and_never_more_than_wanted(self, folder: Path) -> None:
         ready = made(folder, 3)
         assert ready.renew(100, there_is_room) == 0
-        filled(ready, 100)
+        final = linked(ready, 100)
         for _ in range(20):
             ready.used()
-        assert ready.renew(10, there_is_room) == 7  # three are there, one of them in use
+        assert ready.renew(10, there_is_room) == 8  # two are there
         assert len(list(folder.iterdir())) == 10
+        assert whole_bytes(str(final)) is None  # it is whole under its own name only
         assert ready.renew(10, there_is_room) == 0
+
+    def test_the_first_name_goes_when_the_second_is_safe_and_not_before(
+        self, folder: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        ready = made(folder, 2)
+        final = linked(ready, 5000)
+        before = set(folder.iterdir())
+
+        def refused(_: Path) -> None:
+            assert set(folder.iterdir()) == before
+            raise OSError(errno.EIO, "input/output error")
+
+        monkeypatch.setattr(ready_module, "sync_folder", refused)
+        with pytest.raises(OSError, match="input/output"):
+            ready.tidy()
+        assert set(folder.iterdir()) == before
+        synced: list[str] = []
+        monkeypatch.setattr(ready_module, "sync_folder", synced.append)
+        ready.tidy()
+        assert synced == [str(final.parent)]
+        (left,) = folder.iterdir()
+        assert whole_bytes(str(left)) == 0
+        assert final.stat().st_nlink == 1
 
     def test_none_is_made_before_it_is_quiet(
         self, folder: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(ready_module, "QUIET_S", 1000.0)
-        ready = Ready(folder, OURS, is_on=True)
+        ready = Ready(folder, JOURNALLED)
         ready.used()
         assert ready.renew(10, there_is_room) == 0
         monkeypatch.setattr(ready_module, "QUIET_S", 0.0)
@@ -186,12 +225,23 @@ class TestRenewal:
     def test_without_room_the_blank_ones_make_some(self, folder: Path) -> None:
         ready = made(folder, 3)
         path, _ = filled(ready, 100)
+        final = linked(ready, 100)
         ready.used()
         assert ready.renew(10, lambda: False) == 0
         assert list(map(str, folder.iterdir())) == [path]
+        assert final.exists()
+
+    def test_without_room_what_somebody_holds_stays(self, folder: Path) -> None:
+        one, other = made(folder, 3), Ready(folder, JOURNALLED)
+        blank = taken(other)
+        one.used()
+        assert one.renew(10, lambda: False) == 0
+        assert list(map(str, folder.iterdir())) == [blank.path]
+        other.fill(blank, content(5000))
+        assert whole_bytes(blank.path) == 5000
 
     def test_one_process_makes_at_a_time(self, folder: Path) -> None:
-        one, other = (Ready(folder, owner, is_on=True) for owner in (OURS, "4-4"))
+        one, other = (Ready(folder, JOURNALLED) for _ in range(2))
         one.used()
         other.used()
         found: list[int] = []
@@ -212,7 +262,7 @@ class TestRenewal:
     def test_what_cannot_be_made_whole_leaves_nothing(
         self, folder: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        ready = Ready(folder, OURS, is_on=True)
+        ready = Ready(folder, JOURNALLED)
         ready.used()
 
         def full(*_: object) -> int:
@@ -225,7 +275,7 @@ class TestRenewal:
 
     def test_where_the_file_system_keeps_no_order_there_are_none(self, folder: Path) -> None:
         made(folder, 1)
-        ready = Ready(folder, OURS, is_on=False)
+        ready = Ready(folder, Disk())
         ready.used()
         assert ready.renew(10, there_is_room) == 0
         assert ready.take() is None
@@ -244,16 +294,13 @@ class TestTroubles:
         with pytest.raises(OSError, match="too many"):
             ready.take()
         monkeypatch.setattr(os, "open", opened)
-        assert len(list(folder.iterdir())) == 2
-        ready.used()
-        assert ready.renew(3, there_is_room) == 1
         for _ in range(3):
             os.close(taken(ready).descriptor)
 
     def test_where_the_disk_cannot_do_it_that_is_found_out_once(
         self, folder: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        ready = Ready(folder, OURS, is_on=True)
+        ready = Ready(folder, JOURNALLED)
 
         def refused(*_: object) -> int:
             raise NotImplementedError
@@ -284,63 +331,108 @@ class TestTroubles:
 
     def test_what_is_there_from_before_goes_where_none_are_wanted(self, folder: Path) -> None:
         made(folder, 3)
-        Ready(folder, OURS, is_on=True).drop(2)
+        Ready(folder, JOURNALLED).drop(2)
         assert len(list(folder.iterdir())) == 2
-        Ready(folder, OURS, is_on=False).drop(2)
+        Ready(folder, Disk()).drop(2)
         assert list(folder.iterdir()) == []
 
 
+class Kept:
+    """Keeps what is whole in a folder of its own, as the spool does."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder.parent / "kept"
+        self.folder.mkdir()
+        self.found: list[tuple[str, int]] = []
+
+    def __call__(self, path: str, length: int) -> bool:
+        self.found.append((path, length))
+        os.link(path, self.folder / Path(path).name)
+        return True
+
+
 class TestRecovery:
-    def test_the_whole_of_the_dead_is_kept_and_the_rest_is_never_handed_on(
-        self, folder: Path
+    @pytest.mark.parametrize("after_all", [False, True])
+    def test_the_whole_of_the_dead_is_kept_the_rest_goes_and_the_blank_stay(
+        self, folder: Path, after_all: bool
     ) -> None:
-        ready = made(folder, 3, DEAD)
-        whole, _ = filled(ready, 5000)
+        ready, kept = made(folder, 3), Kept(folder)
+        whole, wanted = filled(ready, 5000)
         torn, _ = filled(ready, 5000)
-        os.close(taken(ready).descriptor)
         os.truncate(torn, 4096)
-        kept: list[tuple[str, int]] = []
-        assert ready.recover(lambda *one: kept.append(one), after_all=False) == (1, [])
-        assert kept == [(whole, 5000)]
-        assert list(map(str, folder.iterdir())) == [whole]
+        assert ready.recover(kept, after_all=after_all) == (1, [])
+        assert kept.found == [(whole, 5000)]
+        assert (kept.folder / Path(whole).name).read_bytes()[:5000] == wanted
+        (left,) = folder.iterdir()
+        assert taken(Ready(folder, JOURNALLED)).path == str(left)
 
-    def test_what_the_living_hold_is_left_alone(self, folder: Path) -> None:
-        ready = made(folder, 2)
-        paths = {filled(ready, 5000)[0], taken(ready).path}
-        assert ready.recover(lambda *_: pytest.fail("kept"), after_all=False) == (0, [])
-        assert set(map(str, folder.iterdir())) == paths
+    @pytest.mark.parametrize("after_all", [False, True])
+    def test_what_the_living_hold_is_left_alone(self, folder: Path, after_all: bool) -> None:
+        ready, kept = made(folder, 2), Kept(folder)
+        blank, other = taken(ready), taken(ready)
+        ready.fill(blank, content(5000))
+        assert ready.recover(kept, after_all=after_all) == (0, [])
+        assert whole_bytes(blank.path) == 5000
+        assert set(map(str, folder.iterdir())) == {blank.path, other.path}
+        ready.fill(other, content(100))
+        assert whole_bytes(other.path) == 100
 
-    def test_at_the_start_what_is_whole_is_kept_though_its_owner_seems_to_live(
+    def test_a_time_that_a_power_cut_took_back_is_not_believed_when_all_begins_anew(
         self, folder: Path
     ) -> None:
-        ready = made(folder, 2)
-        whole, _ = filled(ready, 5000)
-        blank = taken(ready)
-        kept: list[tuple[str, int]] = []
-        assert ready.recover(lambda *one: kept.append(one), after_all=True) == (1, [])
-        assert kept == [(whole, 5000)]
-        ready.fill(blank, content(100))  # it lives after all, and its file is nobody else's
-        assert list(map(str, folder.iterdir())) == [whole]
-
-    def test_a_name_that_a_power_cut_took_back_is_looked_at_when_all_begins_anew(
-        self, folder: Path
-    ) -> None:
-        ready = made(folder, 2)
+        ready, kept = made(folder, 2), Kept(folder)
         path, _ = filled(ready, 5000)
-        back = str(folder / path.rpartition("-")[2])
-        Path(path).rename(back)
-        kept: list[tuple[str, int]] = []
-        assert ready.recover(lambda *one: kept.append(one), after_all=False) == (0, [])
-        assert ready.recover(lambda *one: kept.append(one), after_all=True) == (1, [])
-        assert kept == [(back, 5000)]
+        os.utime(path, (BLANK_S, BLANK_S))
+        assert ready.recover(kept, after_all=False) == (0, [])
+        assert ready.recover(kept, after_all=True) == (1, [])
+        assert kept.found == [(path, 5000)]
+
+    def test_after_the_system_starts_nothing_is_taken_before_it_was_read(
+        self, folder: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        before, kept = made(folder, 2), Kept(folder)
+        path, wanted = filled(before, 5000)
+        os.utime(path, (BLANK_S, BLANK_S))  # its blocks are safe, and its time is not
+        monkeypatch.setattr(sealed_module, "BLANK_S", BLANK_S + 1)  # another start
+        ready = Ready(folder, JOURNALLED)
+        assert ready.take() is None
+        assert ready.recover(kept, after_all=True) == (1, [])
+        assert (kept.folder / Path(path).name).read_bytes()[:5000] == wanted
+        assert taken(ready).path != path
+
+    def test_one_that_was_cut_to_its_content_is_whole(self, folder: Path) -> None:
+        ready, kept = made(folder, 2), Kept(folder)
+        blank = taken(ready)
+        ready.fill(blank, content(5000, PREFIX + bytes(5000 - len(PREFIX))))
+        os.close(blank.descriptor)
+        os.truncate(blank.path, 5000)
+        half = taken(ready)  # as a power cut leaves what was about to be made
+        os.truncate(half.path, 5 * BLOCK_BYTES)
+        os.close(half.descriptor)
+        assert ready.recover(kept, after_all=True) == (1, [])
+        assert kept.found == [(blank.path, 5000)]
+        assert list(folder.iterdir()) == []
+
+    def test_what_an_older_release_left_claimed_is_recovered_and_its_blank_ones_go(
+        self, folder: Path
+    ) -> None:
+        ready, kept = made(folder, 2), Kept(folder)
+        path, _ = filled(ready, 5000)
+        blank = taken(ready)
+        os.close(blank.descriptor)
+        for one in (path, blank.path):
+            Path(one).rename(folder / f"999999999-1-{Path(one).name}")
+        assert ready.recover(kept, after_all=True) == (1, [])
+        assert [length for _, length in kept.found] == [5000]
+        assert list(folder.iterdir()) == []
 
     def test_one_that_cannot_be_read_stays_and_holds_up_no_other(self, folder: Path) -> None:
         ready = made(folder, 1)
         whole, _ = filled(ready, 5000)
         (folder / "0.dcm").mkdir()
-        kept: list[tuple[str, int]] = []
-        found = ready.recover(lambda *one: kept.append(one), after_all=True)
-        assert (kept, found) == ([(whole, 5000)], (1, [("0.dcm", errno.EISDIR)]))
+        kept = Kept(folder)
+        found = ready.recover(kept, after_all=True)
+        assert (kept.found, found) == ([(whole, 5000)], (1, [("0.dcm", errno.EISDIR)]))
         assert (folder / "0.dcm").is_dir()
 
     def test_a_seal_within_a_content_is_not_its_end(self, folder: Path) -> None:

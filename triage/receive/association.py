@@ -20,7 +20,6 @@ from triage.receive.pdu import (
     Why,
     Wire,
     data_pdus,
-    presentation_data,
     where,
 )
 from triage.receive.services import FIELDS as SERVED
@@ -120,9 +119,9 @@ class Association:
             self._wire.send(self._agreement.acceptance)
             while True:
                 idle = self._command is None and not self._command_bytes
-                kind, content = self._wire.read(between_messages=idle)
+                kind, values = self._wire.read(self._place, between_messages=idle)
                 if kind is Pdu.P_DATA:
-                    for context_id, control, fragment in presentation_data(content):
+                    for context_id, control, fragment in values:
                         self._take(context_id, control, fragment)
                 elif kind is Pdu.RELEASE_RQ:
                     self._wire.send(RELEASE_RP)
@@ -137,6 +136,12 @@ class Association:
         except Broken as why:
             self._note("protocol.broken", str(why))
             return self._abort(why.pdu, str(why))
+
+    def _place(self, context_id: int, control: int, count: int) -> memoryview | None:
+        """Give where a fragment of the data set under way belongs."""
+        if self._body is None or control & IS_COMMAND or context_id != self._context_id:
+            return None
+        return self._body.place(count)
 
     def _take(self, context_id: int, control: int, fragment: memoryview) -> None:
         """Take one fragment of the message under way (PS3.8 Annex E)."""

@@ -1,27 +1,26 @@
-"""A data set on its way in, and judged there: streamed to a draft in the spool, or held in memory.
+"""A data set on its way in, and judged there: held in memory, or streamed to a draft in the spool.
 
-In memory is what fits into a file made ready, as long as there are such files; of anything else no
-more than one PDU, whatever its size and however many come at once.
+In memory is what fits into a file made ready, whether there is one or not, and of anything longer
+the piece that is written next.
 """
 
-import mmap
-import os
 from collections.abc import Callable
 from contextlib import suppress
+from errno import ENOSPC
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from triage.durable import flush_range, write_all
-from triage.ready import HOLDS_BYTES
+from triage.receive.draft import Draft
 from triage.receive.pdu import Broken, Why
-from triage.receive.prepared import Prepared
+from triage.receive.stage import Stage
+from triage.sealed import HOLDS_BYTES
 from triage.spool import Spool
+
+if TYPE_CHECKING:
+    from triage.ready import Blank
 
 LOOK_BYTES: Final = 16 * 2**20
 """The room on the disk is looked at when a message begins, and again after so much of it."""
-FLUSH_BYTES: Final = 2 * 2**20
-"""So much is handed to the disk at a time while more comes, so that the sync has little to wait
-for. Smaller ones are written by the sync alone."""
 
 
 class Body:
@@ -43,18 +42,26 @@ class Body:
         self._has_room = has_room
         self._make_header = header
         self._header = b""
-        self._descriptor = -1
-        self._draft = ""
-        self._prepared: Prepared | None = None
-        self._map: mmap.mmap | None = None
-        self._view: memoryview | None = None
+        self._stage: Stage | None = None
+        self._blank: Blank | None = None
+        self._draft: Draft | None = None
         self._failed = False
         self._look_at = 0
-        self._flushed = 0
         self.size = 0
 
+    def place(self, count: int) -> memoryview | None:
+        """Give where the next fragment may be put, to be written then; None where it is copied."""
+        if self._failed or self.size + count > self._most_bytes:
+            return None
+        try:
+            stage = self._look()
+            return stage.place(count) or self._spill(stage).place(count)
+        except OSError:
+            self._fail()
+        return None
+
     def write(self, fragment: memoryview) -> None:
-        """Take one fragment.
+        """Take one fragment, which may be in its place.
 
         Raises:
             Broken: the message is longer than we take.
@@ -68,23 +75,22 @@ class Body:
                 self._fail()
         self.size += len(fragment)
 
-    def content(self) -> memoryview:
+    def content(self, *, in_order: bool = False) -> memoryview:
         """Give the whole data set, without the header; it ends with ``close``.
+
+        ``in_order`` is for who reads all of it, from the beginning.
 
         Raises:
             OSError: it did not fit on the disk.
         """
         if self._failed:
-            msg = "no room for the message"
-            raise OSError(msg)
-        if self._prepared is not None:
-            return self._prepared.content()
-        if self._view is None:
-            if not self.size:
-                return memoryview(b"")
-            self._map = mmap.mmap(self._descriptor, 0, access=mmap.ACCESS_READ)
-            self._view = memoryview(self._map)[len(self._header) :]
-        return self._view
+            raise OSError(ENOSPC, "no room for the message")
+        if self._stage is None:
+            return memoryview(b"")
+        if self._draft is None:
+            return self._stage.data()
+        self._finish(self._draft)
+        return self._draft.content(len(self._header), in_order=in_order)
 
     def keep(self, *, as_prior: bool = False) -> Path:
         """Let header and data set wait in the spool, where no power cut loses them.
@@ -92,71 +98,80 @@ class Body:
         Raises:
             OSError: they are not there.
         """
+        if self._failed:
+            raise OSError(ENOSPC, "no room for the message")
         header = self._make_header()
-        if self._prepared is not None and as_prior:
-            self._spill(self._prepared)
-        if self._prepared is not None:
-            path = self._spool.arrive(*self._prepared.hand_over(header))
-        else:
+        if self._draft is not None:
+            self._finish(self._draft)
             if header and len(header) == len(self._header):
-                os.pwrite(self._descriptor, header, 0)
-            path = self._spool.admit(self._descriptor, self._draft, as_prior=as_prior)
-            self._draft = ""
+                self._draft.put_header(header)
+            path = self._draft.admit(as_prior=as_prior)
+        else:
+            stage = self._look()
+            stage.put_header(header)
+            path = self._keep(stage, as_prior=as_prior)
         if len(header) + self.size <= HOLDS_BYTES and not as_prior:
             self._spool.ready.used()
         return path
 
     def close(self) -> None:
         """Let the disk go of what was not kept."""
-        with suppress(BufferError):  # a traceback may still look at it; it goes with that
-            if self._view is not None:
-                self._view.release()
-            if self._map is not None:
-                self._map.close()
-        self._map = self._view = None
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-            self._descriptor = -1
-        if self._draft:
-            with suppress(OSError):
-                os.unlink(self._draft)  # noqa: PTH108 - it is a text
-            self._draft = ""
-        if self._prepared is not None:
-            with suppress(OSError):
-                self._prepared.close()
-            self._prepared = None
+        if self._draft is not None:
+            self._draft.close()
+        if self._blank is not None:
+            self._spool.ready.give_back(self._blank)
+        elif self._stage is not None and self._draft is None:
+            self._spool.ready.claim()
+        if self._stage is not None:
+            self._stage.let_go()
+        self._stage = self._blank = self._draft = None
 
-    def _write(self, fragment: memoryview) -> None:
+    def _look(self) -> Stage:
+        """Begin, and look now and then whether there is room."""
         if self.size >= self._look_at:
             self._look_at = self.size + LOOK_BYTES
             if not self._has_room():
-                self._fail()
-                return
-        if self._descriptor < 0 and self._prepared is None:
-            self._begin()
-        if self._prepared is not None:
-            if self._prepared.has_room(len(fragment)):
-                self._prepared.write(fragment)
-                return
-            self._spill(self._prepared)
-        write_all(self._descriptor, fragment)
-        if self.size - self._flushed >= FLUSH_BYTES:
-            flush_range(self._descriptor, self._flushed, self.size - self._flushed)
-            self._flushed = self.size
+                raise OSError(ENOSPC, "no room for the message")
+        if self._stage is None:
+            self._header = self._make_header()
+            self._stage = Stage(self._header)
+            if self._header:
+                with suppress(OSError):  # whoever has none goes on without
+                    self._blank = self._spool.ready.take()
+        return self._stage
 
-    def _begin(self) -> None:
-        self._header = self._make_header()
-        self._prepared = Prepared.take(self._spool.ready, self._header)
-        if self._prepared is None:
-            self._descriptor, self._draft = self._spool.draft()
-            write_all(self._descriptor, self._header)
+    def _write(self, fragment: memoryview) -> None:
+        stage = self._look()
+        fragment = fragment[stage.write(fragment) :]
+        while fragment:
+            stage = self._spill(stage)
+            fragment = fragment[stage.write(fragment) :]
 
-    def _spill(self, prepared: Prepared) -> None:
-        """Go on in a draft."""
-        self._descriptor, self._draft = self._spool.draft()
-        write_all(self._descriptor, prepared.whole())
-        self._prepared = None
-        prepared.close()
+    def _spill(self, stage: Stage) -> Stage:
+        """Let what is in memory be written to a draft; gives memory to go on in."""
+        if self._draft is None:
+            self._draft = Draft(self._spool)
+            if self._blank is not None:
+                self._spool.ready.give_back(self._blank)
+                self._blank = None
+        self._stage = None  # it is the draft's from here on
+        self._stage = self._draft.append(stage)
+        return self._stage
+
+    def _finish(self, draft: Draft) -> None:
+        if self._stage is not None:
+            draft.finish(self._stage)
+            self._stage.let_go()
+            self._stage = None
+
+    def _keep(self, stage: Stage, *, as_prior: bool) -> Path:
+        """Write what was in memory alone."""
+        if self._blank is not None and not as_prior:
+            blank, self._blank = self._blank, None
+            return self._spool.arrive(blank, stage.sealable())
+        self._draft = Draft(self._spool)
+        self._draft.finish(stage)
+        return self._draft.admit(as_prior=as_prior)
 
     def _fail(self) -> None:
         self._failed = True

@@ -103,6 +103,8 @@ class Listener:
         while self._slots.taken and time.monotonic() < deadline:
             time.sleep(0.01)
         self.report(last=True)
+        with suppress(OSError):  # the next start sees to it
+            self.spool.ready.tidy()
         if not self._slots.taken and not any(one.is_alive() for one in self._accepting):
             os.close(self._stop_read)
             os.close(self._stop_write)

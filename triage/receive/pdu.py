@@ -8,9 +8,10 @@ does not come costs one sleeping thread and not a busy one.
 import logging
 import select
 import socket
+import ssl
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from enum import IntEnum, StrEnum
 from pathlib import Path
@@ -29,6 +30,11 @@ HEADER: Final = Struct(">BxI")
 PDV_HEADER: Final = Struct(">IBB")
 CONTROL_PDU_BYTES: Final = 4
 QUICK_ACK: Final = getattr(socket, "TCP_QUICKACK", None)
+IN_PLACE_BYTES: Final = 32_768
+"""A fragment this long is put where it belongs as it is read; shorter ones are read by the many."""
+AHEAD_BYTES: Final = 64
+"""So much is read of what follows one: the next one's header."""
+LITTLE_BYTES: Final = 4096
 LINGER_S: Final = 1.0
 LINGER_BYTES: Final = 1_048_576
 
@@ -106,8 +112,14 @@ class Stopping(TriageError):
     """We are asked to stop, and no message is under way."""
 
 
+Value = tuple[int, int, memoryview]
+"""Context ID, message control header and fragment (PS3.8 9.3.5.1)."""
+Place = Callable[[int, int, int], memoryview | None]
+"""Gives, for a context ID, a message control header and a length, where a fragment is to lie."""
+
+
 class Wire:
-    """One peer's socket, its PDUs read through one reused buffer."""
+    """One peer's socket, its PDUs read through one reused buffer, long fragments past it."""
 
     def __init__(self, peer: socket.socket, limits: Limits, stop: int) -> None:
         """Take over a connected socket. ``stop`` is a descriptor that is readable at the end."""
@@ -117,6 +129,8 @@ class Wire:
         self._buffer = memoryview(bytearray(2 * (limits.max_pdu_bytes + HEADER.size)))
         self._start = 0
         self._end = 0
+        self._gulp = LITTLE_BYTES
+        self._scatters = not isinstance(peer, ssl.SSLSocket)
         self._readable = select.poll()
         self._readable.register(peer, select.POLLIN)
         self._readable_or_stop = select.poll()
@@ -124,11 +138,13 @@ class Wire:
         self._readable_or_stop.register(stop, select.POLLIN)
         self._stop = stop
 
-    def read(self, *, between_messages: bool) -> tuple[Pdu, memoryview]:
-        """Give the next PDU's type and content, which is ours until the next call.
+    def read(self, place: Place, *, between_messages: bool) -> tuple[Pdu, Iterable[Value]]:
+        """Give the next PDU's type and what data it brings, which are ours until the next call.
+
+        ``place`` is asked for long fragments; what it gives is then the fragment.
 
         Raises:
-            Broken: it is too long, unknown, or not for a peer of ours to send.
+            Broken: it is too long, unknown, damaged, or not for a peer of ours to send.
             Gone: it did not come, or did not come in time.
             Stopping: only between messages.
         """
@@ -139,9 +155,16 @@ class Wire:
         kind, length = HEADER.unpack_from(self._buffer, self._start)
         self._check(kind, length)
         self._start += HEADER.size
+        if kind == Pdu.P_DATA and length >= IN_PLACE_BYTES:
+            value = self._read_in_place(place, length, deadline)
+            if value is not None:
+                return Pdu.P_DATA, (value,)
+        if length > LITTLE_BYTES:
+            self._gulp = len(self._buffer)
         self._fill(length, deadline)
         self._start += length
-        return Pdu(kind), self._buffer[self._start - length : self._start]
+        content = self._buffer[self._start - length : self._start]
+        return Pdu(kind), presentation_data(content) if kind == Pdu.P_DATA else ()
 
     def send(self, data: bytes) -> None:
         """Send all of it, within the time a PDU has.
@@ -182,6 +205,28 @@ class Wire:
         if not events and not has_come:
             raise Gone(How.IDLE)
 
+    def _read_in_place(self, place: Place, length: int, deadline: float) -> Value | None:
+        """Read a PDU of one long fragment to where that belongs; None where it is none of these."""
+        self._fill(PDV_HEADER.size, deadline)
+        whole, context_id, control = PDV_HEADER.unpack_from(self._buffer, self._start)
+        if whole + 4 != length:
+            return None
+        fragment = place(context_id, control, whole - 2)
+        if fragment is None:
+            return None
+        self._start += PDV_HEADER.size
+        self._gulp = LITTLE_BYTES
+        have = min(len(fragment), self._end - self._start)
+        fragment[:have] = self._buffer[self._start : self._start + have]
+        self._start += have
+        ahead = [self._buffer[:AHEAD_BYTES]] if self._scatters else []
+        while have < len(fragment):  # so nothing is left in the buffer
+            count = self._receive([fragment[have:], *ahead], deadline)
+            over = max(0, have + count - len(fragment))
+            self._start, self._end = 0, over
+            have += count - over
+        return context_id, control, fragment
+
     def _fill(self, need: int, deadline: float) -> None:
         """Have ``need`` bytes from ``start`` on, and take what else has come."""
         if self._start + need > len(self._buffer) or self._start == self._end:
@@ -189,8 +234,17 @@ class Wire:
             self._buffer[:kept] = bytes(self._buffer[self._start : self._end])
             self._start, self._end = 0, kept
         while self._end - self._start < need:
+            most = max(self._gulp, need)
+            self._end += self._receive([self._buffer[self._end : self._end + most]], deadline)
+
+    def _receive(self, places: list[memoryview], deadline: float) -> int:
+        """Read what has come, at least a byte, into the first of these and what follows."""
+        while True:
             try:
-                count = self._socket.recv_into(self._buffer[self._end :])
+                if len(places) == 1:
+                    count = self._socket.recv_into(places[0])
+                else:
+                    count = self._socket.recvmsg_into(places)[0]
             except BlockingIOError:
                 self._hurry()
                 _await(self._readable, deadline, How.HALF_SENT)
@@ -199,7 +253,7 @@ class Wire:
                 raise Gone(How.RESET) from None
             if not count:
                 raise Gone(How.CLOSED)
-            self._end += count
+            return count
 
     def _hurry(self) -> None:
         """Acknowledge at once what has come: a sender with Nagle's algorithm waits for it.
@@ -230,8 +284,8 @@ def _await(poll: select.poll, deadline: float, otherwise: How) -> None:
         raise Gone(otherwise)
 
 
-def presentation_data(content: memoryview) -> Iterator[tuple[int, int, memoryview]]:
-    """Give context ID, message control header and fragment of each value (PS3.8 9.3.5.1).
+def presentation_data(content: memoryview) -> Iterator[Value]:
+    """Give each value of a P-DATA.
 
     Raises:
         Broken: the lengths do not add up.

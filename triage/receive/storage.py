@@ -10,7 +10,7 @@ from triage.receive.body import Body
 from triage.receive.command import Command, Field
 from triage.receive.negotiation import Context, is_storage
 from triage.receive.part10 import Caller, Named, file_header
-from triage.receive.scan import check_uid, scan
+from triage.receive.scan import DEFLATED_LITTLE, check_uid, scan
 from triage.receive.services import Services
 from triage.settings import Listener as Limits
 from triage.spool import Spool, has_room
@@ -65,7 +65,8 @@ class Storage:
         named = _named(command)
         if named.sop_class_uid != context.abstract_syntax or not is_storage(named.sop_class_uid):
             raise Refused(CLASS_NOT_SUPPORTED, "SOP class is not the context's")
-        scanned = scan(body.content(), context.transfer_syntax)
+        is_deflated = context.transfer_syntax == DEFLATED_LITTLE
+        scanned = scan(body.content(in_order=is_deflated), context.transfer_syntax)
         if (scanned.sop_class_uid, scanned.sop_instance_uid) != named:
             raise Refused(MISMATCH, "command and data set name different instances")
         body.keep(as_prior=self.is_prior(caller))

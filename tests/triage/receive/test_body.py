@@ -1,12 +1,16 @@
 """A body is whole, bounded in memory, and leaves nothing on disk but what is kept."""
 
+import os
 import shutil
+import threading
 import tracemalloc
 from pathlib import Path
 
 import pytest
 
+from triage.durable import write_all
 from triage.receive import body as body_module
+from triage.receive import draft as draft_module
 from triage.receive.body import Body
 from triage.receive.pdu import Broken
 from triage.spool import Spool
@@ -32,9 +36,14 @@ def left(spool: Spool) -> list[Path]:
     return [path for path in spool.root.rglob("*") if path.is_file()]
 
 
-def test_what_is_kept_is_header_and_data_set(spool: Spool) -> None:
+LENGTHS = pytest.mark.parametrize("parts", [1, 50, 657, 658, 1500, 5000])
+"""Of 997 bytes: 656 and a header fill what is held in memory."""
+
+
+@LENGTHS
+def test_what_is_kept_is_header_and_data_set(spool: Spool, parts: int) -> None:
     one = body(spool, header=b"HEADER")
-    sent = fill(one, 50)
+    sent = fill(one, parts)
     assert bytes(one.content()) == sent
     assert one.size == len(sent)
     path = one.keep()
@@ -44,19 +53,21 @@ def test_what_is_kept_is_header_and_data_set(spool: Spool) -> None:
     assert spool.incoming(9) == [path]
 
 
-def test_the_header_tells_the_time_of_the_end(spool: Spool) -> None:
+@LENGTHS
+def test_the_header_tells_the_time_of_the_end(spool: Spool, parts: int) -> None:
     times = iter([b"BEGUN", b"ENDED"])
-    one = Body(spool, 10**6, lambda: True, lambda: next(times))
-    sent = fill(one, 3)
+    one = Body(spool, 10**7, lambda: True, lambda: next(times))
+    sent = fill(one, parts)
     path = one.keep()
     one.close()
     assert path.read_bytes() == b"ENDED" + sent
 
 
-def test_what_is_not_kept_is_gone(spool: Spool) -> None:
+@pytest.mark.parametrize(("parts", "drafts"), [(50, 0), (1500, 1)])
+def test_what_is_not_kept_is_gone(spool: Spool, parts: int, drafts: int) -> None:
     one = body(spool)
-    fill(one, 50)
-    assert len(list(spool.tmp.iterdir())) == 1
+    fill(one, parts)
+    assert len(list(spool.tmp.iterdir())) == drafts
     one.close()
     assert left(spool) == []
 
@@ -115,17 +126,107 @@ def test_room_that_ends_in_the_middle_drops_what_was_written(
 def test_a_folder_that_is_gone_is_no_room(spool: Spool) -> None:
     shutil.rmtree(spool.tmp)
     one = body(spool)
-    fill(one, 50)
+    fill(one, 1500)
     with pytest.raises(OSError, match="no room"):
         one.content()
     one.close()
 
 
-def test_no_descriptor_is_left_open(spool: Spool) -> None:
+def test_what_is_in_memory_is_refused_when_it_cannot_be_written(spool: Spool) -> None:
+    shutil.rmtree(spool.tmp)
+    one = body(spool)
+    sent = fill(one, 50)
+    assert bytes(one.content()) == sent
+    with pytest.raises(FileNotFoundError):
+        one.keep()
+    one.close()
+
+
+@pytest.mark.parametrize("number", [0, 1, 3])
+def test_a_piece_that_the_disk_refuses_is_told_at_the_end_whichever_it_is(
+    spool: Spool, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    calls = iter(range(100))
+
+    def write(descriptor: int, data: memoryview) -> None:
+        if next(calls) == number:
+            raise OSError(5, "input/output error")
+        write_all(descriptor, data)
+
+    monkeypatch.setattr(draft_module, "write_all", write)
+    one = body(spool)
+    fill(one, 1600)  # two pieces in between, and the last one in two
+    with pytest.raises(OSError, match=r"no room|input/output"):
+        one.content()
+    one.close()
+    assert left(spool) == []
+
+
+def test_without_another_thread_it_is_whole_too(
+    spool: Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none_left(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", none_left)
+    one = body(spool, header=b"HEADER")
+    sent = fill(one, 3000)
+    path = one.keep()
+    one.close()
+    assert path.read_bytes() == b"HEADER" + sent
+
+
+def test_memory_that_is_being_written_is_nobody_elses(spool: Spool) -> None:
+    """Two at once, whose pieces are written while the other's come."""
+    both = [body(spool, header=bytes([number]) * 300) for number in range(2)]
+    sent: list[list[bytes]] = [[], []]
+    for _ in range(400):
+        for one, parts in zip(both, sent, strict=True):
+            parts.append(os.urandom(9973))
+            one.write(memoryview(parts[-1]))
+    paths = [one.keep() for one in both]
+    for one in both:
+        one.close()
+    for number, (path, parts) in enumerate(zip(paths, sent, strict=True)):
+        assert path.read_bytes() == bytes([number]) * 300 + b"".join(parts)
+
+
+@pytest.mark.parametrize("count", [40_000, 131_066, 700_000])
+def test_a_fragment_is_the_same_whether_it_is_put_in_its_place_or_copied(
+    spool: Spool, count: int
+) -> None:
+    one, sent = body(spool, header=b"HEADER"), b""
+    for number in range(30):
+        fragment = os.urandom(count)
+        place = one.place(count) if number % 3 else None
+        if place is None:
+            one.write(memoryview(fragment))
+        else:
+            place[:] = fragment
+            one.write(place)
+        sent += fragment
+    assert bytes(one.content()) == sent
+    path = one.keep()
+    one.close()
+    assert path.read_bytes() == b"HEADER" + sent
+
+
+def test_no_place_is_given_beyond_the_limit_or_without_room(spool: Spool) -> None:
+    assert body(spool, most=1000).place(1001) is None
+    one = body(spool, room=False)
+    assert one.place(50_000) is None
+    one.write(memoryview(bytes(50_000)))
+    with pytest.raises(OSError, match="no room"):
+        one.content()
+    one.close()
+
+
+@LENGTHS
+def test_no_descriptor_is_left_open(spool: Spool, parts: int) -> None:
     before = len(list(Path("/proc/self/fd").iterdir()))
     for keep in (True, False):
         one = body(spool)
-        fill(one, 5)
+        fill(one, parts)
         one.content()
         if keep:
             one.keep()

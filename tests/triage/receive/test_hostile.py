@@ -13,8 +13,8 @@ from pydicom.errors import InvalidDicomError
 
 from tests.triage.receive import raw
 from tests.triage.receive.conftest import Running, running_listener
+from triage.content import _content
 from triage.receive.negotiation import is_storage
-from triage.spool import _content
 
 ROOT = Path(__file__).parents[3]
 DATA = Path(os.environ.get("TRIAGE_TEST_DATA", ROOT.parent / "shared" / "data"))

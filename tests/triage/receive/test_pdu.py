@@ -14,10 +14,12 @@ from hypothesis import strategies as st
 
 from tests.triage.receive import raw
 from triage.receive.pdu import (
+    IN_PLACE_BYTES,
     Broken,
     Gone,
     How,
     Pdu,
+    Place,
     Stopping,
     Wire,
     data_pdus,
@@ -26,16 +28,22 @@ from triage.receive.pdu import (
 )
 from triage.settings import Listener as Limits
 
+Read = tuple[Pdu, list[tuple[int, int, bytes]]]
 LIMITS = Limits(max_pdu_bytes=4096, pdu_timeout_s=0.3, idle_timeout_s=0.3)
 
 
 class Pair:
     """A wire, the socket at its other end, and the pipe that stops it."""
 
-    def __init__(self) -> None:
+    def __init__(self, limits: Limits = LIMITS) -> None:
         ours, self.peer = socket.socketpair()
         self.stop_read, self.stop_write = os.pipe()
-        self.wire = Wire(ours, LIMITS, self.stop_read)
+        self.wire = Wire(ours, limits, self.stop_read)
+
+    def read(self, place: Place = lambda *_: None, *, between_messages: bool = False) -> Read:
+        """Give what comes next, its fragments copied."""
+        kind, values = self.wire.read(place, between_messages=between_messages)
+        return kind, [(one, control, bytes(fragment)) for one, control, fragment in values]
 
     def close(self) -> None:
         self.peer.close()
@@ -52,8 +60,8 @@ def pair() -> Iterator[Pair]:
 
 
 def test_pdus_come_out_as_they_went_in_however_they_are_cut(pair: Pair) -> None:
-    sent = [raw.pdu(4, bytes([number]) * (number * 37 % 4097)) for number in range(100)]
-    stream = b"".join(sent)
+    sent = [bytes([number]) * (number * 37 % 4091) for number in range(100)]
+    stream = b"".join(raw.p_data(raw.pdv(1, 0, one)) for one in sent)
 
     def send() -> None:
         for start in range(0, len(stream), 777):
@@ -62,10 +70,67 @@ def test_pdus_come_out_as_they_went_in_however_they_are_cut(pair: Pair) -> None:
     thread = threading.Thread(target=send)
     thread.start()
     for one in sent:
-        kind, content = pair.wire.read(between_messages=False)
-        assert kind is Pdu.P_DATA
-        assert bytes(content) == one[6:]
+        assert pair.read() == (Pdu.P_DATA, [(1, 0, one)])
     thread.join()
+
+
+class Places:
+    """Gives places of its own for fragments, and remembers what it was asked for."""
+
+    def __init__(self) -> None:
+        self.given: list[bytearray] = []
+        self.asked: list[tuple[int, int, int]] = []
+
+    def __call__(self, context_id: int, control: int, count: int) -> memoryview | None:
+        self.asked.append((context_id, control, count))
+        if context_id == 3:
+            return None
+        self.given.append(bytearray(count))
+        return memoryview(self.given[-1])
+
+
+@pytest.fixture
+def wide() -> Iterator[Pair]:
+    pair = Pair(Limits(max_pdu_bytes=131_072, pdu_timeout_s=5))
+    yield pair
+    pair.close()
+
+
+@pytest.mark.parametrize("piece", [1_000_000, 100_003, 4096, 777])
+def test_long_fragments_are_where_they_belong_and_all_others_as_they_came(
+    wide: Pair, piece: int
+) -> None:
+    long = [os.urandom(count) for count in (131_066, 40_000, IN_PLACE_BYTES)]
+    sent = [
+        [(1, 3, b"command")],
+        *([(1, 0, one)] for one in long),
+        [(1, 2, b"end")],
+        [(3, 0, long[0])],  # it has no place
+        [(1, 0, long[1]), (1, 2, b"and another")],
+        [(1, 0, long[0])],
+    ]
+    stream = b"".join(raw.p_data(*(raw.pdv(*one) for one in values)) for values in sent)
+
+    def send() -> None:
+        for start in range(0, len(stream), piece):
+            wide.peer.sendall(stream[start : start + piece])
+
+    thread, places = threading.Thread(target=send), Places()
+    thread.start()
+    for values in sent:
+        assert wide.read(places) == (Pdu.P_DATA, values)
+    thread.join()
+    assert places.given == [*long, long[0]]
+    assert places.asked == [(one[0][0], 0, len(one[0][2])) for one in sent if one[0][2] in long
+                            and len(one) == 1]  # fmt: skip
+
+
+def test_one_that_stops_within_a_long_fragment_is_gone(wide: Pair) -> None:
+    wide.peer.sendall(raw.p_data(raw.pdv(1, 0, bytes(100_000)))[:-1])
+    wide.peer.close()
+    with pytest.raises(Gone) as why:
+        wide.read(Places())
+    assert why.value.how is How.CLOSED
 
 
 def test_a_trickle_has_one_deadline_for_the_whole_pdu(pair: Pair) -> None:
@@ -79,7 +144,7 @@ def test_a_trickle_has_one_deadline_for_the_whole_pdu(pair: Pair) -> None:
     thread.start()
     started = time.monotonic()
     with pytest.raises(Gone) as why:
-        pair.wire.read(between_messages=False)
+        pair.read()
     assert why.value.how is How.HALF_SENT
     assert 0.2 < time.monotonic() - started < 1.0
     pair.wire._socket.close()
@@ -88,24 +153,24 @@ def test_a_trickle_has_one_deadline_for_the_whole_pdu(pair: Pair) -> None:
 
 def test_silence_ends_at_the_idle_limit(pair: Pair) -> None:
     with pytest.raises(Gone) as why:
-        pair.wire.read(between_messages=True)
+        pair.read(between_messages=True)
     assert why.value.how is How.IDLE
 
 
 def test_the_stop_is_heard_between_messages_only(pair: Pair) -> None:
     os.write(pair.stop_write, b"\0")
     with pytest.raises(Stopping):
-        pair.wire.read(between_messages=True)
+        pair.read(between_messages=True)
     pair.peer.sendall(raw.pdu(5, bytes(4)))
-    assert pair.wire.read(between_messages=False)[0] is Pdu.RELEASE_RQ
+    assert pair.read()[0] is Pdu.RELEASE_RQ
 
 
 def test_the_stop_is_heard_though_the_next_message_has_come(pair: Pair) -> None:
-    pair.peer.sendall(raw.pdu(4, b"one") + raw.pdu(4, b"two"))
-    assert bytes(pair.wire.read(between_messages=True)[1]) == b"one"
+    pair.peer.sendall(raw.p_data(raw.pdv(1, 3, b"one")) + raw.p_data(raw.pdv(1, 3, b"two")))
+    assert pair.read(between_messages=True)[1] == [(1, 3, b"one")]
     os.write(pair.stop_write, b"\0")
     with pytest.raises(Stopping):
-        pair.wire.read(between_messages=True)
+        pair.read(between_messages=True)
 
 
 @pytest.mark.parametrize(
@@ -126,7 +191,7 @@ def test_a_header_that_cannot_be_is_broken_before_anything_is_read(
 ) -> None:
     pair.peer.sendall(header)
     with pytest.raises(Broken) as why:
-        pair.wire.read(between_messages=True)
+        pair.read(between_messages=True)
     assert why.value.pdu == bytes((7, 0, 0, 0, 0, 4, 0, 0, 2, reason))
 
 
@@ -134,7 +199,7 @@ def test_a_peer_that_closes_is_gone(pair: Pair) -> None:
     pair.peer.sendall(b"\x04\0\0")
     pair.peer.close()
     with pytest.raises(Gone) as why:
-        pair.wire.read(between_messages=True)
+        pair.read(between_messages=True)
     assert why.value.how is How.CLOSED
 
 

@@ -9,7 +9,6 @@ from pydicom import dcmread
 
 from tests.triage.receive import build, raw
 from tests.triage.receive.conftest import Start, soon, stray_files, waiting
-from triage.receive import body as body_module
 from triage.receive.listener import Listener
 
 CONTEXTS = [(raw.CT, [raw.EXPLICIT]), (raw.VERIFICATION, [raw.IMPLICIT])]
@@ -70,12 +69,9 @@ class TestStored:
         assert statuses == [0] * 13
         assert len({listener.spool.store(path) for path in waiting(listener)}) == 1
 
-    def test_a_large_instance_is_flushed_on_its_way_and_arrives_whole(
-        self, start: Start, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr(body_module, "FLUSH_BYTES", 65536)
+    def test_a_large_instance_is_written_on_its_way_and_arrives_whole(self, start: Start) -> None:
         listener = start()
-        uid, data = build.fresh_ct(512, 512)
+        uid, data = build.fresh_ct(1501, 1024)
         assert sent(listener, data, uid) == 0
         (path,) = waiting(listener)
         assert path.read_bytes().endswith(data)
