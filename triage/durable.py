@@ -3,6 +3,7 @@
 import ctypes
 import os
 import secrets
+import sys
 import time
 from contextlib import suppress
 from mmap import mmap
@@ -13,6 +14,8 @@ Bytes = bytes | bytearray | memoryview | mmap
 JOURNALS: Final = frozenset(("ext4", "xfs"))
 """File systems whose journal never holds a name without what was handed to the disk before the
 name was given. An ext4 may have been made without one."""
+MIN_FREE_INODES: Final = 1000
+"""Fewer files that can still be made, and nothing more is taken."""
 AND_WAIT: Final = 7
 """Flags of sync_file_range(2): start writing, and wait for it."""
 _sync_file_range: Final = getattr(ctypes.CDLL(None, use_errno=True), "sync_file_range", None)
@@ -148,3 +151,24 @@ def _file_system(folder: Path) -> tuple[str, str]:
                 kind, _, options = more.split(" ", 2)
                 return kind, options
     return "", ""
+
+
+def room(folder: Path) -> tuple[int, int]:
+    """Give how many bytes can still be written beside a folder's, and how many files be made.
+
+    A file system without a limit on files gives the largest number.
+
+    Raises:
+        OSError: it does not answer.
+    """
+    facts = os.statvfs(folder)
+    return facts.f_bavail * facts.f_frsize, facts.f_favail if facts.f_files else sys.maxsize
+
+
+def has_room(folder: Path, least_bytes: int) -> bool:
+    """Tell whether a spool's disk is above its watermark; one that does not answer is not."""
+    try:
+        free_bytes, free_inodes = room(folder)
+    except OSError:
+        return False
+    return free_bytes >= least_bytes and free_inodes >= MIN_FREE_INODES

@@ -18,13 +18,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from errno import EINVAL, EOPNOTSUPP
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from triage.durable import Disk, sync_folder, time_ordered_uuid
 from triage.sealed import (
     AROUND_THE_CACHE,
+    CANNOT,
     FILE_BYTES,
     SYNCED,
     Content,
@@ -41,9 +41,10 @@ QUIET_S: Final = 2.0
 BATCH: Final = 16
 AT_ONCE_S: Final = 0.1
 """Of each call: the disk is left to others in between."""
-SETTLED_NS: Final = 1_000_000_000
-CANNOT: Final = frozenset((EINVAL, EOPNOTSUPP))
-"""What a file system answers that does not write around the cache, or not at once to the disk."""
+TIDY_S: Final = 30.0
+"""So long a first name stays at most where something comes all the time."""
+LOOK_S: Final = 1.0
+"""Where no file was found, none is looked for again so long."""
 
 
 class Blank(NamedTuple):
@@ -75,8 +76,8 @@ class Ready:
         self._is_on = self._may and is_ours
         self._names: list[str] = []
         self._claimed: list[Blank] = []
-        self._filled: list[tuple[str, str]] = []
-        self._empty_since = -1
+        self._filled: list[tuple[str, str, float]] = []
+        self._look_at = 0.0
         self._due = 0
         self._last = 0.0
 
@@ -102,11 +103,12 @@ class Ready:
         if not self._is_on:
             return None
         found = self._next()
-        if found is None:
-            modified = self._look()
+        if found is None and time.monotonic() >= self._look_at:
+            self._names = self._blanks()
+            random.shuffle(self._names)  # so that two processes seldom want the same
             found = self._next()
-            if found is None and modified < time.time_ns() - SETTLED_NS:
-                self._empty_since = modified
+            if found is None:
+                self._look_at = time.monotonic() + LOOK_S
         return found
 
     def _next(self) -> Blank | None:
@@ -158,7 +160,7 @@ class Ready:
 
     def linked(self, blank: Blank, final: str) -> None:
         """Tell that a filled file has a second name."""
-        self._filled.append((blank.path, final.rpartition("/")[0]))
+        self._filled.append((blank.path, final.rpartition("/")[0], time.monotonic()))
 
     def tidy(self) -> None:
         """Take the first name from what has a second one, once that is safe.
@@ -166,17 +168,17 @@ class Ready:
         Raises:
             OSError: the disk does not make it so; both names stay.
         """
-        filled: list[tuple[str, str]] = []
+        filled: list[tuple[str, str, float]] = []
         with suppress(IndexError):
             while True:  # other threads add some meanwhile
                 filled.append(self._filled.pop())
         try:
-            for folder in {folder for _, folder in filled}:
+            for folder in {folder for _, folder, _ in filled}:
                 sync_folder(folder)
         except OSError:
             self._filled += filled
             raise
-        for path, _ in filled:
+        for path, _, _ in filled:
             with suppress(FileNotFoundError):  # the listener may have recovered it
                 os.unlink(path)  # noqa: PTH108 - it is a text, here and below
 
@@ -197,9 +199,11 @@ class Ready:
             self.tidy()
             self.drop(0)
             return 0
-        if not self._due or time.monotonic() - self._last < QUIET_S:
+        is_quiet = time.monotonic() - self._last >= QUIET_S
+        if self._filled and (is_quiet or time.monotonic() - self._filled[0][2] > TIDY_S):
+            self.tidy()
+        if not self._due or not is_quiet:
             return 0
-        self.tidy()
         due, self._due = self._due, 0  # what cannot be made waits until something comes again
         if not self._is_on:
             return 0
@@ -210,6 +214,7 @@ class Ready:
             wanted = max(0, min(due, most - len(self._blanks())))
             left = self._renew(wanted, has_room)
         self._due += left
+        self._look_at = 0.0
         return wanted - left
 
     def _renew(self, due: int, has_room: Callable[[], bool]) -> int:
@@ -252,6 +257,9 @@ class Ready:
             OSError: the folder cannot be read.
         """
         kept, unreadable = 0, []
+        if after_all:
+            with suppress(FileNotFoundError):
+                sync_folder(self._folder)  # whoever made these may not have got there
         for name in self._all():
             path = f"{self._folder}/{name}"
             try:
@@ -269,19 +277,8 @@ class Ready:
                 continue
             except OSError as why:
                 unreadable.append((name, why.errno))
+        self._look_at = 0.0
         return Recovered(kept, unreadable)
-
-    def _look(self) -> int:
-        """See which files are blank, unless none was anybody's and there are none since.
-
-        Gives when the folder was changed.
-        """
-        modified = os.stat(self._folder).st_mtime_ns  # noqa: PTH116
-        if modified != self._empty_since:
-            names = self._blanks()
-            random.shuffle(names)  # so that two processes seldom want the same
-            self._names = names
-        return modified
 
     def _blanks(self) -> list[str]:
         blanks = []
@@ -306,6 +303,9 @@ class Ready:
                     made.append(_new(f"{self._folder}/{time_ordered_uuid()}.dcm"))
                     buffer[:] = blank(made[-1].path)
                     write_around(made[-1].descriptor, buffer)
+                    if self._is_flushed:  # Linux before 7.0 syncs no size there but with a time
+                        os.utime(made[-1].descriptor)
+                        os.fsync(made[-1].descriptor)
             sync_folder(self._folder)
             for one in made:
                 call_blank(one.descriptor)
@@ -337,9 +337,14 @@ def _new(path: str) -> Blank:
     """Make a file that is ours; until it is called blank, it is nobody else's."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | AROUND_THE_CACHE
     descriptor = os.open(path, flags, 0o600)
-    if not _lock(descriptor):
+    try:
+        if not _lock(descriptor):  # whoever recovers files was faster, and removes it
+            raise FileNotFoundError(path)
+    except OSError:
         os.close(descriptor)
-        raise FileNotFoundError(path)  # whoever recovers files was faster, and removes it
+        with suppress(OSError):
+            os.unlink(path)  # noqa: PTH108
+        raise
     return Blank(descriptor, path)
 
 

@@ -5,14 +5,14 @@ by a seal. So after a power cut each sector tells whether it was written, and th
 content ends: no checksum is needed. (A disk writes a sector whole or not.)
 
 That it is blank is told without reading it by its modification time: one that no clock gives, and
-another one after each start of the system. So a file whose time a power cut took back is nobody's
-to take before it was read.
+another one after each start of the listener, which reads them all. So a file whose time a power cut
+took back, or that could not be read, is nobody's to take.
 """
 
-import hashlib
 import mmap
 import os
-from errno import EOPNOTSUPP
+import secrets
+from errno import EINVAL, EOPNOTSUPP
 from pathlib import Path
 from struct import Struct
 from typing import Final, NamedTuple
@@ -32,6 +32,8 @@ PREFIX: Final = bytes(128) + b"DICM"
 """How each content begins (PS3.10 7.1), and no blank file."""
 AROUND_THE_CACHE: Final = getattr(os, "O_DIRECT", 0)
 SYNCED: Final = getattr(os, "RWF_DSYNC", 0)
+CANNOT: Final = frozenset((EINVAL, EOPNOTSUPP))
+"""What a file system answers that does not write around the cache, or not at once to the disk."""
 OLDEST_S: Final = 946_684_800
 """The year 2000: blank files are older."""
 
@@ -43,21 +45,13 @@ class Content(NamedTuple):
     length: int
 
 
-def _blank_s() -> int:
-    try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_bytes()
-    except OSError:
-        boot = b""
-    return 1 + int.from_bytes(hashlib.sha256(boot).digest()[:8], "big") % (OLDEST_S - 1)
-
-
-BLANK_S: Final = _blank_s()
-"""Modification time of a blank file, in seconds since 1970."""
+BLANK_S: Final = 1 + secrets.randbelow(OLDEST_S - 1)
+"""Modification time of a blank file, in seconds since 1970, for this process and its forks."""
 
 
 def is_blank(facts: os.stat_result) -> bool:
     """Tell whether a file is known to be blank, and still has a name."""
-    return facts.st_mtime_ns == BLANK_S * 10**9 and facts.st_nlink == 1
+    return facts.st_mtime_ns == BLANK_S * 10**9 and facts.st_nlink > 0
 
 
 def call_blank(descriptor: int) -> None:

@@ -9,11 +9,9 @@ events. Names are ours: nothing a peer sends becomes part of a path.
 import heapq
 import os
 import re
-import sys
 import time
-from collections.abc import Callable
 from contextlib import suppress
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -23,7 +21,9 @@ from triage.durable import (
     Bytes,
     disk_of,
     hand_over,
+    has_room,
     is_alive,
+    room,
     start_ticks,
     sync_file,
     sync_folder,
@@ -37,11 +37,10 @@ from triage.sealed import Content
 from triage.sharing import NOBODY, Readers
 
 __all__ = [
-    "FOLDERS", "Bytes", "Journal", "JournalEvent", "Spool", "digest", "stored_path", "write_all",
+    "FOLDERS", "Bytes", "Journal", "JournalEvent", "Spool", "digest", "has_room", "room",
+    "stored_path", "write_all",
 ]  # fmt: skip
 FOLDERS: Final = tuple(f"{number:02x}" for number in range(256))
-MIN_FREE_INODES: Final = 1000
-"""Fewer files that can still be made, and nothing more is taken."""
 STALE_S: Final = 3600.0
 """A draft this old is nobody's, whoever its name says it belongs to."""
 SETTLED_NS: Final = 1_000_000_000
@@ -53,27 +52,6 @@ MADE_READY: Final = re.compile(r"([0-9a-f]{32})-([1-9][0-9]{0,5})\.dcm")
 def stored_path(root: Path, sha256: str) -> Path:
     """Give where ``Spool.store`` keeps a content, whether it is there or not."""
     return root / "store" / sha256[:2] / f"{sha256}.dcm"
-
-
-def room(folder: Path) -> tuple[int, int]:
-    """Give how many bytes can still be written beside a folder's, and how many files be made.
-
-    A file system without a limit on files gives the largest number.
-
-    Raises:
-        OSError: it does not answer.
-    """
-    facts = os.statvfs(folder)
-    return facts.f_bavail * facts.f_frsize, facts.f_favail if facts.f_files else sys.maxsize
-
-
-def has_room(folder: Path, least_bytes: int) -> bool:
-    """Tell whether a spool's disk is above its watermark; one that does not answer is not."""
-    try:
-        free_bytes, free_inodes = room(folder)
-    except OSError:
-        return False
-    return free_bytes >= least_bytes and free_inodes >= MIN_FREE_INODES
 
 
 class Spool:
@@ -189,15 +167,24 @@ class Spool:
     def cut(self, path: Path) -> None:
         """Cut a waiting file that was made ready to the length in its name, which it keeps.
 
-        Doing it again changes nothing. What is linked or synced after it carries it. A name that is
-        not ours is left alone.
+        Doing it again changes nothing. A name that is not ours is left alone. What is linked and
+        synced after it carries it, by the journal's order or because it is synced already.
+        """
+        if self._cut(path) and not self.is_ordered:
+            sync_file(path)
+
+    def _cut(self, path: Path) -> bool:
+        """Cut it; tells whether its name says that it was made ready.
+
+        Without a journal its name in ``in`` is made safe first: once it is cut, its tail may be
+        anybody's, and then nothing else may tell that it was whole.
         """
         ours = MADE_READY.fullmatch(path.name)
-        if ours is None or path.stat().st_size <= int(ours[2]):
-            return
-        os.truncate(path, int(ours[2]))
-        if not self.is_ordered:
-            sync_file(path)
+        if ours is not None and path.stat().st_size > int(ours[2]):
+            if not self.is_ordered:
+                sync_folder(path.parent)
+            os.truncate(path, int(ours[2]))
+        return ours is not None
 
     def write_report(self, *parts: Bytes) -> Path:
         """Write one report on Storage Commitment to ``reports``, as safely.
@@ -236,7 +223,7 @@ class Spool:
         paths = [Path(folder, name) for name, folder in heapq.nsmallest(limit, waiting)]
         for path in paths:
             with suppress(OSError):  # what is wrong with one file is told when it is taken
-                self.cut(path)
+                self._cut(path)
         return paths
 
     def store(self, path: Path) -> tuple[str, Path]:
@@ -301,9 +288,9 @@ class Spool:
         For the listener, as ``sweep`` is: ``after_all`` when it starts, else when one of its
         processes ended.
         """
-        waiting = cache(self._waiting)
+        names: dict[int, str] = {}
         try:
-            found = self.ready.recover(partial(self._admit_whole, waiting), after_all=after_all)
+            found = self.ready.recover(partial(self._admit_whole, names), after_all=after_all)
         except OSError as why:
             log.get().error("ready.unreadable", errno=why.errno)
             return 0
@@ -311,9 +298,15 @@ class Spool:
             log.get().error("ready.unreadable", file=name, errno=number)
         return found.kept
 
-    def _admit_whole(self, waiting: Callable[[], dict[int, str]], path: str, length: int) -> bool:
-        """See to it that a whole file has a safe name elsewhere; tells whether it had none."""
-        final = waiting().get(os.stat(path).st_ino) or self._kept(Path(path))  # noqa: PTH116
+    def _admit_whole(self, names: dict[int, str], path: str, length: int) -> bool:
+        """See to it that a whole file has a safe name elsewhere; tells whether it had none.
+
+        ``names`` is what was seen in ``in``, which is looked at again before one is given.
+        """
+        inode = os.stat(path).st_ino  # noqa: PTH116
+        if inode not in names:
+            names.update(self._waiting())
+        final = names.get(inode) or self._kept(Path(path))
         is_new = not final
         if is_new:
             sync_file(path)

@@ -14,6 +14,7 @@ from db.tables import InstanceRow
 from tests.builders import dx, part10
 from tests.triage.ingested import RULES, alerts, put
 from triage import ready as ready_module
+from triage import spool as spool_module
 from triage.durable import disk_of
 from triage.ingest import ingest_all
 from triage.sealed import FILE_BYTES, Content
@@ -77,6 +78,41 @@ def test_killed_at_any_step_the_next_one_cuts_it(spool: Spool, step: str) -> Non
     for _ in range(2):
         assert spool.incoming(10) == [path]
         assert path.read_bytes() == instance
+
+
+def test_a_cut_that_was_not_made_safe_is_made_so_when_it_is_taken(
+    database: Database, spool: Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spool.is_ordered = False  # as on a disk without a journal
+    path, synced = arrive(spool, part10(dx(study="s"))), []
+    (found,) = spool.incoming(10)
+    assert found.stat().st_size < FILE_BYTES
+
+    def sync(one: Path) -> None:
+        synced.append(one)
+        raise OSError(5, "input/output error")
+
+    monkeypatch.setattr(spool_module, "sync_file", sync)
+    assert ingest_all(database, spool, RULES) == 0
+    assert synced == [path]
+    assert spool.incoming(10) == [path]
+    monkeypatch.undo()
+    assert ingest_all(database, spool, RULES) == 1
+
+
+def test_what_is_linked_while_others_are_recovered_has_no_third_name(spool: Spool) -> None:
+    spool.ready.used()
+    spool.ready.used()
+    assert spool.ready.renew(2, lambda: True) == 2
+    names: dict[int, str] = {}
+    for study in ("one", "two"):
+        blank = spool.ready.take()
+        assert blank is not None
+        buffer, instance = mmap.mmap(-1, FILE_BYTES), part10(dx(study=study))
+        buffer[: len(instance)] = instance
+        spool.arrive(blank, Content(buffer, len(instance)))
+        assert not spool._admit_whole(names, blank.path, len(instance))
+    assert len(spool.incoming(10)) == 2
 
 
 def test_one_that_cannot_be_cut_holds_up_no_other(

@@ -55,6 +55,7 @@ def made(folder: Path, count: int, disk: Disk = JOURNALLED) -> Ready:
     ready = Ready(folder, disk)
     for _ in range(count):
         ready.used()
+    ready._last = -1000.0
     assert ready.renew(100, there_is_room) == count
     return ready
 
@@ -221,6 +222,20 @@ class TestRenewal:
         assert ready.renew(10, there_is_room) == 0
         monkeypatch.setattr(ready_module, "QUIET_S", 0.0)
         assert ready.renew(10, there_is_room) == 1
+
+    def test_first_names_go_though_something_comes_all_the_time(
+        self, folder: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(ready_module, "QUIET_S", 1000.0)
+        ready = Ready(folder, JOURNALLED)
+        made(folder, 2)
+        linked(ready, 5000)
+        ready.used()
+        assert ready.renew(10, there_is_room) == 0
+        assert len(list(folder.iterdir())) == 2
+        monkeypatch.setattr(ready_module, "TIDY_S", 0.0)
+        assert ready.renew(10, there_is_room) == 0
+        assert len(list(folder.iterdir())) == 1
 
     def test_without_room_the_blank_ones_make_some(self, folder: Path) -> None:
         ready = made(folder, 3)
@@ -399,6 +414,23 @@ class TestRecovery:
         assert ready.recover(kept, after_all=True) == (1, [])
         assert (kept.folder / Path(path).name).read_bytes()[:5000] == wanted
         assert taken(ready).path != path
+
+    def test_one_that_could_not_be_looked_at_is_never_overwritten(
+        self, folder: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        before = made(folder, 1)
+        path, _ = filled(before, 5000)
+        os.utime(path, (BLANK_S, BLANK_S))
+        monkeypatch.setattr(sealed_module, "BLANK_S", BLANK_S + 1)  # another start
+
+        def full(*_: object) -> bool:
+            raise OSError(errno.ENOSPC, "no space")
+
+        ready = Ready(folder, JOURNALLED)
+        found = ready.recover(full, after_all=True)
+        assert found == (0, [(Path(path).name, errno.ENOSPC)])
+        assert ready.take() is None
+        assert whole_bytes(path) == 5000
 
     def test_one_that_was_cut_to_its_content_is_whole(self, folder: Path) -> None:
         ready, kept = made(folder, 2), Kept(folder)

@@ -116,15 +116,17 @@ class Body:
 
     def close(self) -> None:
         """Let the disk go of what was not kept."""
-        if self._draft is not None:
-            self._draft.close()
-        if self._blank is not None:
-            self._spool.ready.give_back(self._blank)
-        elif self._stage is not None and self._draft is None:
+        draft, self._draft = self._draft, None
+        blank, self._blank = self._blank, None
+        stage, self._stage = self._stage, None
+        if draft is not None:
+            draft.close()
+        if blank is not None:
+            self._spool.ready.give_back(blank)
+        elif stage is not None and draft is None:
             self._spool.ready.claim()
-        if self._stage is not None:
-            self._stage.let_go()
-        self._stage = self._blank = self._draft = None
+        if stage is not None:
+            stage.let_go()
 
     def _look(self) -> Stage:
         """Begin, and look now and then whether there is room."""
@@ -160,7 +162,11 @@ class Body:
 
     def _finish(self, draft: Draft) -> None:
         if self._stage is not None:
-            draft.finish(self._stage)
+            try:
+                draft.finish(self._stage)
+            except OSError:
+                self._fail()
+                raise
             self._stage.let_go()
             self._stage = None
 

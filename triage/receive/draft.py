@@ -4,13 +4,14 @@ import fcntl
 import mmap
 import os
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from queue import SimpleQueue
 
 from triage.durable import write_all
 from triage.receive.stage import Stage
-from triage.sealed import AROUND_THE_CACHE, BLOCK_BYTES
+from triage.sealed import AROUND_THE_CACHE, BLOCK_BYTES, CANNOT
 from triage.spool import Spool
 
 
@@ -47,7 +48,7 @@ class Draft:
         blocks, rest = stage.split()
         self._first = self._first or bytes(blocks[:BLOCK_BYTES])
         if self._writer is None:
-            self._writer = _Writer(self._descriptor)
+            self._writer = _Writer(self._write)
         self._under_way = stage
         self._writer.write(blocks)
         return Stage(rest)
@@ -61,7 +62,7 @@ class Draft:
         self._wait()
         blocks, rest = stage.split()
         self._first = self._first or bytes(blocks[:BLOCK_BYTES])
-        write_all(self._descriptor, blocks)
+        self._write(blocks)
         self._set(0)
         write_all(self._descriptor, rest)
 
@@ -100,7 +101,7 @@ class Draft:
 
     def close(self) -> None:
         """Let the disk go of what was not admitted."""
-        with suppress(OSError):
+        with suppress(Exception):  # it was told, or nobody asks any more
             self._wait()
         if self._writer is not None:
             self._writer.stop()
@@ -109,11 +110,14 @@ class Draft:
                 self._view.release()
             if self._map is not None:
                 self._map.close()
-        self._map = self._view = None
-        os.close(self._descriptor)
-        if self._path:
+        self._map = self._view = self._writer = None
+        descriptor, self._descriptor = self._descriptor, -1
+        path, self._path = self._path, ""
+        with suppress(OSError):
+            os.close(descriptor)
+        if path:
             with suppress(OSError):
-                os.unlink(self._path)  # noqa: PTH108 - it is a text
+                os.unlink(path)  # noqa: PTH108 - it is a text
 
     def _wait(self) -> None:
         """Wait for the piece that is being written; its memory is free then."""
@@ -124,6 +128,18 @@ class Draft:
             finally:
                 stage.let_go()
 
+    def _write(self, blocks: memoryview) -> None:
+        """Write on, and through the page cache where the file system cannot do otherwise."""
+        start = os.lseek(self._descriptor, 0, os.SEEK_CUR)
+        try:
+            write_all(self._descriptor, blocks)
+        except OSError as why:
+            if why.errno not in CANNOT:
+                raise
+            self._set(0)
+            done = os.lseek(self._descriptor, 0, os.SEEK_CUR) - start
+            write_all(self._descriptor, blocks[done:])
+
     def _set(self, flag: int) -> None:
         """Have writes go around the page cache, where the file system can, or through it."""
         with suppress(OSError):
@@ -133,10 +149,10 @@ class Draft:
 class _Writer:
     """A thread that writes to a file, a piece at a time; without one it is done at once."""
 
-    def __init__(self, descriptor: int) -> None:
-        self._descriptor = descriptor
+    def __init__(self, write: Callable[[memoryview], None]) -> None:
+        self._write = write
         self._pieces: SimpleQueue[memoryview | None] = SimpleQueue()
-        self._results: SimpleQueue[OSError | None] = SimpleQueue()
+        self._results: SimpleQueue[BaseException | None] = SimpleQueue()
         self._is_running = False
         with suppress(RuntimeError):  # the system has no more threads
             threading.Thread(target=self._run, daemon=True).start()
@@ -167,9 +183,9 @@ class _Writer:
         while (piece := self._pieces.get()) is not None:
             self._results.put(self._written(piece))
 
-    def _written(self, piece: memoryview) -> OSError | None:
+    def _written(self, piece: memoryview) -> BaseException | None:
         try:
-            write_all(self._descriptor, piece)
-        except OSError as why:
+            self._write(piece)
+        except BaseException as why:  # noqa: BLE001 - whoever waits is told, whatever it is
             return why
         return None

@@ -18,6 +18,8 @@ from triage import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 PREFIX: Final = bytes(128) + b"DICM"
 SHORT: Final = Struct("<HH2sH")
 LONG: Final = Struct("<HH2sxxI")
+BEGINNING: Final = PREFIX + SHORT.pack(2, 0, b"UL", 4)
+VERSION: Final = LONG.pack(2, 0x0001, b"OB", 2) + b"\0\x01"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +37,10 @@ class Caller:
     opened_at: datetime = field(default_factory=lambda: datetime.now(UTC))
     scheme: str = "dicom"
     """http where it came by STOW-RS."""
+
+    def __hash__(self) -> int:
+        """Give what two associations do not share, and is worked out once."""
+        return hash(self.association_id)
 
 
 class Names(Protocol):
@@ -63,14 +69,15 @@ def file_header(
 
     Presentation addresses are written as PS3.10 7.1.1.1 says: "dicom:10.0.0.5:104".
     """
+    private = _private(caller, note or {})
     meta = b"".join((
-        LONG.pack(2, 0x0001, b"OB", 2) + b"\0\x01",
+        VERSION,
         _short(0x0002, b"UI", named.sop_class_uid),
         _short(0x0003, b"UI", named.sop_instance_uid),
         _of_association(transfer_syntax_uid, caller),
-        _private(caller, note or {}),
     ))  # fmt: skip
-    return PREFIX + SHORT.pack(2, 0, b"UL", 4) + len(meta).to_bytes(4, "little") + meta
+    length = (len(meta) + len(private)).to_bytes(4, "little")
+    return b"".join((BEGINNING, length, meta, private))
 
 
 @lru_cache(maxsize=256)

@@ -76,8 +76,11 @@ def scan(data: Bytes, transfer_syntax_uid: str) -> Scanned:
     return _scan(data, encoding, is_native=is_native)
 
 
+@lru_cache(maxsize=1024)
 def check_uid(value: bytes, name: str) -> str:
     """Give a UID's text, without its padding.
+
+    Remembered: an instance's own UID is looked at three times, its series' with every slice.
 
     Raises:
         Refused: 0x0117, it is not a UID.
@@ -95,7 +98,7 @@ def is_uid(text: bytes) -> bool:
 
 @lru_cache(maxsize=1024)
 def _is_uid(text: bytes) -> bool:
-    """Remembered: an instance's own UID is looked at five times, its series' with every slice."""
+    """Remembered: each answer repeats two."""
     return UID.fullmatch(text) is not None
 
 

@@ -21,17 +21,12 @@ class Stage:
         """Begin with the header.
 
         Raises:
-            MemoryError: there is none.
+            OSError: there is no memory.
         """
         self._memory = _take()
         self._start = self._end = len(header)
         self._memory[: self._start] = header
         self._place: memoryview | None = None
-
-    @property
-    def size(self) -> int:
-        """Give how many bytes are there, the header among them."""
-        return self._end
 
     def place(self, count: int) -> memoryview | None:
         """Give where the next so many bytes belong; None where they do not fit."""
@@ -53,10 +48,6 @@ class Stage:
         """Replace the header by one as long; any other is left."""
         if len(header) == self._start:
             self._memory[: self._start] = header
-
-    def whole(self) -> memoryview:
-        """Give header and data, until ``let_go``."""
-        return self._memory[: self._end]
 
     def data(self) -> memoryview:
         """Give what is behind the header, until ``let_go``."""

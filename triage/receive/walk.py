@@ -281,10 +281,11 @@ class Walk:
         self._counts.append(0)
 
     def _keep(self, tag: int, place: Value) -> None:
-        known = self.value(tag)
-        self.values[tag] = place
-        if known is not None and known != self.value(tag):
+        if tag in self.values and self.value(tag) != bytes(
+            self._data[place.start : place.start + place.length]
+        ):
             _refuse(f"{_name(tag)} is there twice")
+        self.values[tag] = place
 
 
 @lru_cache(maxsize=8192)

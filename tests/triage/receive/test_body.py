@@ -1,5 +1,7 @@
 """A body is whole, bounded in memory, and leaves nothing on disk but what is kept."""
 
+import errno
+import fcntl
 import os
 import shutil
 import threading
@@ -11,8 +13,11 @@ import pytest
 from triage.durable import write_all
 from triage.receive import body as body_module
 from triage.receive import draft as draft_module
+from triage.receive import stage as stage_module
 from triage.receive.body import Body
 from triage.receive.pdu import Broken
+from triage.receive.stage import _huge_page as huge_page
+from triage.sealed import AROUND_THE_CACHE, BLOCK_BYTES
 from triage.spool import Spool
 
 
@@ -80,8 +85,17 @@ def test_an_empty_one_is_empty(spool: Spool) -> None:
     assert left(spool) == []
 
 
-def test_memory_does_not_grow_with_the_message(spool: Spool) -> None:
-    one, part = body(spool), memoryview(bytes(131_072))
+def test_memory_does_not_grow_with_the_message(
+    spool: Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, part, taken = body(spool), memoryview(bytes(131_072)), []
+    monkeypatch.setattr(stage_module, "_spare", [])
+
+    def take() -> memoryview:
+        taken.append(1)
+        return huge_page()
+
+    monkeypatch.setattr(stage_module, "_huge_page", take)
     one.write(part)
     tracemalloc.start()
     for _ in range(200):
@@ -91,6 +105,7 @@ def test_memory_does_not_grow_with_the_message(spool: Spool) -> None:
     tracemalloc.stop()
     one.close()
     assert peak < 2**20
+    assert len(taken) == 1
 
 
 def test_a_message_beyond_the_limit_is_broken(spool: Spool) -> None:
@@ -160,6 +175,57 @@ def test_a_piece_that_the_disk_refuses_is_told_at_the_end_whichever_it_is(
         one.content()
     one.close()
     assert left(spool) == []
+
+
+def test_an_error_that_is_no_error_of_the_disk_is_told_and_nobody_waits_for_ever(
+    spool: Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def write(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(draft_module, "write_all", write)
+    one = body(spool)
+    with pytest.raises(MemoryError):
+        fill(one, 3000)
+    one.close()
+    assert left(spool) == []
+
+
+def test_a_disk_that_cannot_be_written_around_the_cache_is_written_through_it(
+    spool: Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    direct = AROUND_THE_CACHE
+
+    def write(descriptor: int, data: memoryview) -> None:
+        if fcntl.fcntl(descriptor, fcntl.F_GETFL) & direct:
+            write_all(descriptor, data[:BLOCK_BYTES])
+            raise OSError(errno.EINVAL, "invalid argument")
+        write_all(descriptor, data)
+
+    monkeypatch.setattr(draft_module, "write_all", write)
+    one = body(spool, header=b"HEADER")
+    sent = fill(one, 3000)
+    path = one.keep()
+    one.close()
+    assert path.read_bytes() == b"HEADER" + sent
+
+
+def test_a_descriptor_is_closed_once_though_the_disk_refuses(
+    spool: Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, closed, close = body(spool), [], os.close
+    fill(one, 1500)
+
+    def refused(descriptor: int) -> None:
+        closed.append(descriptor)
+        close(descriptor)
+        raise OSError(errno.EIO, "input/output error")
+
+    monkeypatch.setattr(os, "close", refused)
+    one.close()
+    one.close()
+    monkeypatch.undo()
+    assert len(closed) == 1
 
 
 def test_without_another_thread_it_is_whole_too(
