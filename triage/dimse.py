@@ -6,6 +6,7 @@ send for as long as it likes: a caller who needs a hard deadline uses ``triage.d
 """
 
 import socket
+import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -130,6 +131,43 @@ def verdict(status: int) -> Verdict:
     return Verdict.REFUSED
 
 
+class Checkpoint(threading.Event):
+    """What pynetdicom's reactor stops at while a request of ours waits for its answer.
+
+    Let go from an Event, the reactor still looks paused until it runs again. A request that is sent
+    meanwhile may have its answer taken by the reactor, and waits for it in vain.
+    """
+
+    def __init__(self, association: Association) -> None:
+        """Begin open, as an association does."""
+        super().__init__()
+        self._association = association
+        self._changed = threading.Condition()
+        self._is_open = True
+
+    def is_set(self) -> bool:
+        """Tell whether the reactor may go on."""
+        return self._is_open
+
+    def set(self) -> None:
+        """Let the reactor go on."""
+        with self._changed:
+            self._is_open = True
+            self._changed.notify_all()
+
+    def clear(self) -> None:
+        """Have the reactor stop; that it is paused is true from here on, or false."""
+        with self._changed:
+            self._is_open = False
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until the reactor may go on; it is not paused any more when this returns."""
+        with self._changed:
+            is_open = self._changed.wait_for(self.is_set, timeout)
+            self._association._is_paused = not is_open  # noqa: SLF001 - they go together
+            return is_open
+
+
 @contextmanager
 def associate(
     to: Peer,
@@ -169,6 +207,7 @@ def associate(
         ],
         tls_args=(trust, to.tls.server_name or to.host) if trust and to.tls else None,
     )
+    association._reactor_checkpoint = Checkpoint(association)  # noqa: SLF001
     if not association.is_established:
         if trust and trust.failure:
             msg = f"{to.name}: no TLS with {to.host}:{to.port}: {trust.failure}"

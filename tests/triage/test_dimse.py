@@ -17,6 +17,7 @@ from pydicom.uid import (
 from tests import servers
 from tests.triage.outputs import studies
 from tests.triage.peers import REFUSED, Scripted, destination, scripted
+from tests.triage.receive.conftest import running_listener
 from triage import IMPLEMENTATION_CLASS_UID, dimse
 from triage.dimse import Verdict
 from triage.errors import Broken, TryAgain
@@ -192,6 +193,23 @@ def test_several_files_share_an_association(ct: dimse.Item) -> None:
         with pytest.raises(Broken, match="MR Image Storage"):
             dimse.store(association, mr, to)
     assert len(script.requested) == 1
+
+
+def test_an_answer_reaches_its_request_however_late_the_reactor_wakes(
+    ct: dimse.Item, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    woken = dimse.Checkpoint.wait
+
+    def late(checkpoint: dimse.Checkpoint, timeout: float | None = None) -> bool:
+        is_open = woken(checkpoint, timeout)
+        time.sleep(0.02)  # as on a busy machine
+        return is_open
+
+    monkeypatch.setattr(dimse.Checkpoint, "wait", late)
+    with running_listener(tmp_path) as ours:
+        to = destination(ours.port, "TRIAGE", deadline_s=3.0)
+        with dimse.associate(to, [ct.syntaxes]) as association:
+            assert [dimse.store(association, ct, to) for _ in range(10)] == [0] * 10
 
 
 @pytest.mark.parametrize("content", [b"", b"not DICOM at all", b"\0" * 128 + b"DICM"])
