@@ -31,7 +31,7 @@ PDV_HEADER: Final = Struct(">IBB")
 CONTROL_PDU_BYTES: Final = 4
 QUICK_ACK: Final = getattr(socket, "TCP_QUICKACK", None)
 IN_PLACE_BYTES: Final = 32_768
-"""A fragment this long is put where it belongs as it is read; shorter ones are read by the many."""
+"""A fragment this long is put where it belongs as it is read; shorter ones come many at once."""
 AHEAD_BYTES: Final = 64
 """So much is read of what follows one: the next one's header."""
 LITTLE_BYTES: Final = 4096
